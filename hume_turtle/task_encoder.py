@@ -1,0 +1,153 @@
+"""Task encoders: from frozen representations to a labeling.
+
+TURTLE averages the softmax of one weight-normalised linear layer per space; HUME applies
+sparsemax to one linear map with orthonormal rows. Both carry a leading axis of R runs, so that
+many seeds and settings are solved as one batch, and keep logits class-major, (R, C, n): softmax
+over a short strided axis vectorises over rows, which is many times faster at ten classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrizations
+
+
+def with_constant(space: Tensor) -> Tensor:
+    """Append a column of ones, (n, d) to (n, d + 1), so that a head's bias is its last weight."""
+    return torch.cat([space, space.new_ones(len(space), 1)], dim=1)
+
+
+def linear_logits(head: Tensor, space: Tensor) -> Tensor:
+    """Logits of R runs' linear heads on the same rows: (R, C, d), (n, d) to (R, C, n)."""
+    runs, classes, dim = head.shape
+    return (head.reshape(runs * classes, dim) @ space.T).view(runs, classes, -1)
+
+
+def draw_heads(dims: list[int], n_classes: int, generators: list[torch.Generator]) -> list[Tensor]:
+    """Linear heads with weights and biases uniform in ±1/√d, as PyTorch initialises a layer.
+
+    Args:
+        dims: width d_k of each of the K spaces.
+        n_classes: number of classes C.
+        generators: one for each of the R runs; a run's draw does not depend on its neighbours.
+
+    Returns:
+        K tensors (R, C, d_k + 1); the last column is the bias (see `with_constant`).
+    """
+    heads = []
+    for dim in dims:
+        draws = [
+            torch.rand(n_classes, dim + 1, generator=generator, device=generator.device)
+            for generator in generators
+        ]
+        heads.append(torch.stack(draws).mul_(2).sub_(1).div_(dim**0.5))
+    return heads
+
+
+class SoftmaxEncoder:
+    """TURTLE's task encoder: `τ = mean_k softmax(Z_k W_kᵀ + b_k)` with weight-normalised rows.
+
+    The weight row of class c in space k is `g_c v_c / ||v_c||`; the bias is not normalised.
+
+    Attributes:
+        directions: K tensors (R, C, d_k), the `v`.
+        gains: K tensors (R, C, 1), the `g`.
+        biases: K tensors (R, C).
+    """
+
+    def __init__(self, directions: list[Tensor], gains: list[Tensor], biases: list[Tensor]):
+        self.directions = [v.detach().clone().requires_grad_() for v in directions]
+        self.gains = [g.detach().clone().requires_grad_() for g in gains]
+        self.biases = [b.detach().clone().requires_grad_() for b in biases]
+
+    @classmethod
+    def from_heads(cls, heads: list[Tensor]) -> SoftmaxEncoder:
+        """Start from linear heads, K tensors (R, C, d_k + 1): `v` the weights, `g` their norms."""
+        directions = [head[..., :-1] for head in heads]
+        gains = [v.norm(dim=-1, keepdim=True) for v in directions]
+        return cls(directions, gains, [head[..., -1] for head in heads])
+
+    def parameters(self) -> list[Tensor]:
+        return [*self.directions, *self.gains, *self.biases]
+
+    def heads(self) -> list[Tensor]:
+        """The effective linear heads, K tensors (R, C, d_k + 1)."""
+        return [
+            torch.cat([g * v / v.norm(dim=-1, keepdim=True), b.unsqueeze(-1)], dim=-1)
+            for v, g, b in zip(self.directions, self.gains, self.biases)
+        ]
+
+    def labelings(self, spaces: list[Tensor]) -> list[Tensor]:
+        """The labeling τ^k of each space, K tensors (R, C, n); their mean is the labeling τ."""
+        return softmax_labelings(self.heads(), spaces)
+
+
+def softmax_labelings(heads: list[Tensor], spaces: list[Tensor]) -> list[Tensor]:
+    """`τ^k = softmax(Z_k W_kᵀ + b_k)`: K heads (R, C, d_k + 1) to K labelings (R, C, n)."""
+    return [linear_logits(head, space).softmax(dim=1) for head, space in zip(heads, spaces)]
+
+
+def sparsemax(logits: Tensor, dim: int = -1) -> Tensor:
+    """Euclidean projection of logits onto the probability simplex along `dim`.
+
+    `argmin_{p ∈ Δ} ||p − z||²` (Martins & Astudillo, 2016). Its solution is `max(z − t, 0)` with
+    the threshold t that makes it sum to one; differentiating through t, with the support held
+    fixed, gives the exact Jacobian.
+    """
+    ordered = logits.detach().sort(dim=dim, descending=True).values
+    shape = [1] * logits.dim()
+    shape[dim] = -1
+    rank = torch.arange(1, logits.shape[dim] + 1, device=logits.device).view(shape)
+    inside = 1 + rank * ordered > ordered.cumsum(dim)
+    size = inside.sum(dim, keepdim=True)  # classes with positive probability
+    smallest = ordered.gather(dim, size - 1)
+    support = logits.detach() >= smallest
+    threshold = ((logits * support).sum(dim, keepdim=True) - 1) / support.sum(dim, keepdim=True)
+    return (logits - threshold).clamp_min(0)
+
+
+class OrthonormalEncoder(torch.nn.Module):
+    """HUME's task encoder: a linear map without bias whose C rows are orthonormal.
+
+    PyTorch's orthogonal parametrisation (Householder reflections, or a matrix exponential where
+    the weight is square, times a fixed orthogonal basis) keeps the rows orthonormal while the
+    optimiser moves an unconstrained parameter. All R runs share one module.
+
+    Args:
+        unconstrained: (R, C, d), the parameter behind the weight.
+        basis: (R, d, d) orthogonal; the weight starts at its first C columns.
+    """
+
+    def __init__(self, unconstrained: Tensor, basis: Tensor):
+        super().__init__()
+        self.weight = torch.nn.Parameter(basis[..., : unconstrained.shape[-2]].mT.contiguous())
+        with torch.random.fork_rng(devices=[]):  # registering draws a basis that is not kept
+            parametrizations.orthogonal(self, "weight")
+        self.unconstrained.data = unconstrained.clone()
+        self.parametrizations.weight[0].base = basis.clone()
+
+    @classmethod
+    def initial(cls, dim: int, n_classes: int, generators: list[torch.Generator]):
+        """Rows drawn uniform in ±1/√d and orthonormalised, a draw for each of the R runs."""
+        (heads,) = draw_heads([dim], n_classes, generators)
+        rest = torch.stack(
+            [
+                torch.randn(dim, dim - n_classes, generator=generator, device=generator.device)
+                for generator in generators
+            ]
+        )
+        basis = orthogonal_basis(torch.cat([heads[..., :-1].mT, rest], dim=-1))
+        start = -torch.eye(n_classes, dim, device=basis.device).expand(len(generators), -1, -1)
+        return cls(start, basis)
+
+    @property
+    def unconstrained(self) -> torch.nn.Parameter:
+        """The parameter (R, C, d) that the optimiser moves."""
+        return self.parametrizations.weight.original
+
+
+def orthogonal_basis(columns: Tensor) -> Tensor:
+    """Orthonormalise the columns of (..., d, d) in order, with R's diagonal positive."""
+    q, r = torch.linalg.qr(columns)
+    return q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)

@@ -1,0 +1,273 @@
+"""TURTLE (Gadetsky, Jiang & Brbić, ICML 2024): the labeling with maximal-margin linear classifiers.
+
+First the objective as a pure function, then its minimisation, then the estimator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hume_turtle.estimator import (
+    LabelingEstimator,
+    check_converged,
+    check_number,
+    check_spaces,
+    generator,
+    groups,
+    per_run,
+    pick_device,
+    progress,
+    to_device,
+)
+from hume_turtle.inner import Adam, train_heads
+from hume_turtle.task_encoder import (
+    SoftmaxEncoder,
+    draw_heads,
+    linear_logits,
+    softmax_labelings,
+    with_constant,
+)
+
+JOINT = ("seed", "gamma", "inner_lr", "outer_lr")  # settings that joint runs may differ in
+BATCH_SEED = 0  # rows of a batch come from a stream of their own, so that joint runs share them
+
+
+def prediction_error(inner_logits: list[Tensor], labeling: Tensor) -> Tensor:
+    """`Σ_k CE(inner logits of space k, τ)`: K tensors (R, C, n) and τ (R, C, n) to (R,).
+
+    `CE(l, τ) = −mean_i Σ_c τ_ic log_softmax(l_i)_c`.
+    """
+    return sum(-(labeling * z.log_softmax(dim=1)).sum(1).mean(-1) for z in inner_logits)
+
+
+def marginal_entropy(labelings: list[Tensor]) -> Tensor:
+    """`Σ_k H(mean_i τ^k_i)`: K tensors (R, C, n) to (R,), in nats.
+
+    The gradient of H is infinite at an empty class; the clamp keeps it finite.
+    """
+    tiny = torch.finfo(labelings[0].dtype).tiny
+    return sum(torch.special.entr(t.mean(-1).clamp_min(tiny)).sum(-1) for t in labelings)
+
+
+def turtle_objective(
+    labelings: list[Tensor], inner_logits: list[Tensor], gamma: Tensor | float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """TURTLE's outer loss `Σ_k CE(inner logits, τ) − γ Σ_k H(mean_i τ^k_i)`, with `τ = mean_k τ^k`.
+
+    Args:
+        labelings: the labeling τ^k of each space, K tensors (R, C, n).
+        inner_logits: logits of the inner heads, held fixed, K tensors (R, C, n).
+        gamma: weight γ of the entropy, a number or (R,).
+
+    Returns:
+        The loss, the prediction error and the entropy, each (R,).
+    """
+    labeling = torch.stack(labelings).mean(0)  # (R, C, n)
+    error = prediction_error(inner_logits, labeling)
+    entropy = marginal_entropy(labelings)
+    return error - gamma * entropy, error, entropy
+
+
+def minimise_turtle(
+    spaces: list[Tensor],
+    encoder: SoftmaxEncoder,
+    heads: Iterator[list[Tensor]],
+    batches: Iterable[Tensor | None],
+    *,
+    gamma: Tensor,
+    inner_steps: int,
+    inner_lr: Tensor,
+    outer_lr: Tensor,
+    warm_start: bool,
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Minimise TURTLE's objective for R runs at once; the encoder is updated in place.
+
+    Args:
+        spaces: K tensors (n, d_k + 1), with the constant column.
+        encoder: the task encoders of R runs at their start.
+        heads: yields starts of the inner heads, K tensors (R, C, d_k + 1): one for each outer
+            iteration when the start is cold, a single one when it is warm.
+        batches: for each outer iteration the rows (B,) to use, or None for all of them.
+        gamma, inner_lr, outer_lr: (R,).
+
+    Returns:
+        The final inner heads, and the history: `loss`, `prediction_error` and `entropy`, each
+        (T, R), before each outer step.
+    """
+    outer = Adam(encoder.parameters(), outer_lr)
+    inner = Adam([head.clone() for head in next(heads)], inner_lr)
+    record = []
+    for t, rows in enumerate(batches):
+        batch = spaces if rows is None else [space[rows] for space in spaces]
+        if t > 0 and not warm_start:
+            inner.reset(next(heads))
+        labelings = encoder.labelings(batch)
+        with torch.no_grad():
+            labeling = torch.stack(labelings).mean(0)  # (R, C, B)
+        train_heads(inner, batch, labeling, inner_steps)
+        inner_logits = [linear_logits(h, z) for h, z in zip(inner.parameters, batch)]
+        terms = turtle_objective(labelings, inner_logits, gamma)
+        outer.step(torch.autograd.grad(terms[0].sum(), outer.parameters))
+        record.append(torch.stack(terms).detach())
+    history = torch.stack(record, dim=1)  # (3, T, R)
+    return inner.parameters, dict(zip(("loss", "prediction_error", "entropy"), history))
+
+
+def draw_batches(n: int, size: int, steps: int, device: torch.device) -> Iterator[Tensor | None]:
+    """`steps` batches of `min(size, n)` distinct rows; None stands for all rows."""
+    stream = generator(BATCH_SEED, device)
+    for _ in range(steps):
+        yield None if size >= n else torch.randperm(n, generator=stream, device=device)[:size]
+
+
+class Turtle(LabelingEstimator):
+    """TURTLE: unsupervised transfer with frozen representations (Gadetsky et al., ICML 2024).
+
+    Searches for the labeling τ of n rows in C classes that linear classifiers with a large margin
+    explain in every representation space: minimises
+    `Σ_k CE(inner head of space k, τ) − γ Σ_k H(mean_i τ^k_i)`, where the inner heads are trained
+    on τ by a few Adam steps. The defaults are the published ones.
+
+    Args:
+        n_classes: number of classes C, at least 2.
+        gamma: weight γ of the entropy that keeps the classes from emptying.
+        outer_steps: outer iterations T.
+        inner_steps: Adam steps M of the inner heads in each outer iteration.
+        inner_lr: learning rate of the inner heads.
+        outer_lr: learning rate of the task encoder.
+        batch_size: rows in an outer iteration, drawn without replacement; all rows if there are
+            fewer. The draw does not depend on `seed`.
+        warm_start: keep the inner heads and their Adam state from one outer iteration to the next
+            (warm), or draw new heads in each (cold).
+        seed: of the task encoder's start and of the inner heads.
+        device: "auto" (the GPU where there is one), "cpu", "cuda", ...
+
+    Attributes:
+        labels_: (n,) int64, the hard labels of the rows of the fit.
+        history_: dict of (T,) arrays `loss`, `prediction_error` (`Σ_k CE`) and `entropy`
+            (`Σ_k H`, nats), each before that outer step.
+        heads_: K arrays (C, d_k + 1), the task encoder's effective weights; the last column is
+            the bias.
+    """
+
+    _fitted = ("labels_",)
+
+    def __init__(
+        self,
+        n_classes,
+        *,
+        gamma=10.0,
+        outer_steps=6000,
+        inner_steps=10,
+        inner_lr=1e-3,
+        outer_lr=1e-3,
+        batch_size=10_000,
+        warm_start=False,
+        seed=0,
+        device="auto",
+    ):
+        self.n_classes = n_classes
+        self.gamma = gamma
+        self.outer_steps = outer_steps
+        self.inner_steps = inner_steps
+        self.inner_lr = inner_lr
+        self.outer_lr = outer_lr
+        self.batch_size = batch_size
+        self.warm_start = warm_start
+        self.seed = seed
+        self.device = device
+
+    def fit_many(self, spaces, settings) -> list[Turtle]:
+        """Solve several settings as one batch: seeds, γ, learning rates, cold and warm start.
+
+        Settings that differ only in `seed`, `gamma`, `inner_lr` and `outer_lr` share every matrix
+        product; each run's result equals that of its own `fit` up to rounding.
+
+        Args:
+            spaces: as in `fit`.
+            settings: dicts of what differs from this estimator, for example
+                `[{"seed": s} for s in range(5)]`.
+
+        Returns:
+            A fitted estimator for each dict, in order.
+        """
+        variants = self._variants(settings)
+        spaces = check_spaces(spaces, max(variant.n_classes for variant in variants))
+        device = pick_device(self.device)
+        resident = [with_constant(to_device(space, device)) for space in spaces]
+        for group in groups(variants, apart_from=JOINT):
+            heads = _solve(resident, group)
+            for model, labeling in zip(group, label_rows(heads, spaces)):
+                model.labels_ = labeling.argmax(-1)
+        return variants
+
+    def predict_proba(self, spaces) -> np.ndarray:
+        """The labeling τ of any rows, (n, C) float32: the mean over spaces of τ^k."""
+        self._check_fitted()
+        spaces = check_spaces(spaces, dims=[head.shape[1] - 1 for head in self.heads_])
+        heads = [to_device(head, pick_device(self.device))[None] for head in self.heads_]
+        return label_rows(heads, spaces)[0]
+
+    def _check_settings(self) -> None:
+        check_number("n_classes", self.n_classes, 2, whole=True)
+        check_number("gamma", self.gamma, 0)
+        for name in ("outer_steps", "inner_steps", "batch_size"):
+            check_number(name, getattr(self, name), 1, whole=True)
+        for name in ("inner_lr", "outer_lr"):
+            check_number(name, getattr(self, name), 0, open_low=True)
+        check_number("seed", self.seed, 0, whole=True)
+
+    def _check_restored(self) -> None:
+        for k, head in enumerate(self.heads_):
+            if head.ndim != 2 or len(head) != self.n_classes or not np.isfinite(head).all():
+                raise ValueError(
+                    f"the head of space {k} has shape {head.shape}, not finite weights for "
+                    f"{self.n_classes} classes"
+                )
+        if not self.heads_:
+            raise ValueError("it holds no heads")
+
+
+def _solve(spaces: list[Tensor], models: list[Turtle]) -> list[Tensor]:
+    """Fit estimators that share all but seed, γ and learning rates; returns their heads.
+
+    `spaces` are K tensors (n, d_k + 1) with the constant column; heads (R, C, d_k + 1).
+    """
+    first, device = models[0], spaces[0].device
+    dims = [space.shape[1] - 1 for space in spaces]
+    streams = [generator(model.seed, device) for model in models]
+    encoder = SoftmaxEncoder.from_heads(draw_heads(dims, first.n_classes, streams))
+    starts = iter(lambda: draw_heads(dims, first.n_classes, streams), None)
+    batches = draw_batches(len(spaces[0]), first.batch_size, first.outer_steps, device)
+    _, history = minimise_turtle(
+        spaces,
+        encoder,
+        starts,
+        progress(batches, first.outer_steps, "TURTLE"),
+        inner_steps=first.inner_steps,
+        warm_start=first.warm_start,
+        gamma=per_run(models, "gamma", device),
+        inner_lr=per_run(models, "inner_lr", device),
+        outer_lr=per_run(models, "outer_lr", device),
+    )
+    heads = [head.detach() for head in encoder.heads()]
+    for r, model in enumerate(models):
+        model.heads_ = [head[r].cpu().numpy() for head in heads]
+        model.history_ = {name: values[:, r].cpu().numpy() for name, values in history.items()}
+        check_converged(model, model.heads_)
+    return heads
+
+
+@torch.no_grad()
+def label_rows(heads: list[Tensor], spaces: list, chunk: int = 1 << 16) -> np.ndarray:
+    """τ of all rows, (R, n, C), a chunk of rows at a time; heads are (R, C, d_k + 1)."""
+    parts = []
+    for i in range(0, len(spaces[0]), chunk):
+        batch = [with_constant(to_device(z[i : i + chunk], heads[0].device)) for z in spaces]
+        labeling = torch.stack(softmax_labelings(heads, batch)).mean(0)  # (R, C, rows)
+        parts.append(labeling.mT.cpu().numpy())
+    return np.concatenate(parts, axis=1)
