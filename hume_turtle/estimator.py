@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Iterable
 
 import numpy as np
@@ -100,7 +99,10 @@ def pick_device(device: str | torch.device) -> torch.device:
     """`"auto"` is the GPU where there is one, else the CPU."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={device!r} is not a device: {error}") from None
 
 
 def to_device(space, device: torch.device) -> Tensor:
@@ -116,12 +118,20 @@ def generator(seed: int, device: torch.device) -> torch.Generator:
 def check_number(name: str, value, low: float, *, whole: bool = False, open_low: bool = False):
     """Raise ValueError unless `value` is a finite number of at least (or above) `low`."""
     kind = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-    fine = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
+    limit = 2**62 if whole else float(np.finfo(np.float32).max)  # of generators and tensors
+    fine = isinstance(value, kind) and not isinstance(value, bool) and abs(value) <= limit
     if not fine or value < low or (open_low and value == low):
         sort = "a whole number" if whole else "a number"
         raise ValueError(
-            f"{name}={value!r}: {sort} {'above' if open_low else 'of at least'} {low} is needed"
+            f"{name}={value!r}: {sort} {'above' if open_low else 'of at least'} {low} "
+            f"and at most {limit:.1e} is needed"
         )
+
+
+def check_flag(name: str, value) -> None:
+    """Raise ValueError unless `value` is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}={value!r}: True or False is needed")
 
 
 def check_converged(model, heads: list[np.ndarray]) -> None:
@@ -144,23 +154,26 @@ def groups(models: list, apart_from: tuple[str, ...]) -> list[list]:
 
 def per_run(models: list, name: str, device: torch.device) -> Tensor:
     """One setting of R estimators as a tensor (R,)."""
-    return torch.tensor([float(getattr(model, name)) for model in models], device=device)
+    values = [float(getattr(model, name)) for model in models]
+    return torch.tensor(values, device=device, dtype=torch.float32)
 
 
 def progress(steps: Iterable, total: int, label: str):
     """A progress bar on standard error, off when nobody watches or tqdm is not installed."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return steps
     try:
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
     except ImportError:
         return steps
-    watched = sys.stderr is not None and sys.stderr.isatty()
-    return tqdm(steps, total=total, desc=label, leave=False, disable=not watched)
+    return tqdm(steps, total=total, desc=label, leave=False)
 
 
 class LabelingEstimator(ClusterMixin, BaseEstimator):
     """Base of `Turtle` and `Hume`: many settings at once, prediction, saving.
 
-    A subclass lists its fitted arrays in `_fitted` and defines `fit_many` and `_probabilities`.
+    A subclass lists its fitted arrays in `_fitted` and defines `fit_many`, `predict_proba`,
+    `_check_settings` and `_check_restored`.
     """
 
     _fitted: tuple[str, ...] = ()
@@ -195,6 +208,10 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
         settings = [dict(setting) for setting in settings]
         if not settings:
             raise ValueError("settings is empty: give at least one dict, {} changes nothing")
+        known = self.get_params().keys() - {"device"}
+        for i, setting in enumerate(settings):
+            if unknown := sorted(map(str, setting.keys() - known)):
+                raise ValueError(f"settings[{i}] names {unknown}: only {sorted(known)} may differ")
         variants = [type(self)(**{**self.get_params(), **setting}) for setting in settings]
         for variant in variants:
             variant._check_settings()
@@ -209,7 +226,9 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
         arrays |= {f"history/{name}": values for name, values in self.history_.items()}
         arrays |= {f"head/{k}": head for k, head in enumerate(self.heads_)}
         with atomic_write(path) as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+            # `item` turns settings that are NumPy numbers into Python's.
+            text = json.dumps(header, default=lambda number: number.item())
+            np.savez(file, header=np.array(text), **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike, device: str = "auto"):
@@ -241,15 +260,21 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
             if name.startswith("history/")
         }
         self.heads_ = [arrays[f"head/{k}"] for k in range(sum("head/" in name for name in arrays))]
+        labels = self.labels_
+        if labels.ndim != 1 or labels.dtype.kind != "i" or not labels.size:
+            raise ValueError(f"labels of shape {labels.shape} and dtype {labels.dtype}")
+        if labels.min() < 0 or labels.max() >= self.n_classes:
+            raise ValueError(f"labels outside 0..{self.n_classes - 1}")
         self._check_restored()
 
 
 def _read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
     """The header and the arrays of a saved file; nothing in it is executed."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(str(arrays.pop("header")))
-    except (ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a file that save() wrote: {error}") from error
+    with open(path, "rb") as stream:
+        try:
+            with np.load(stream, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            header = dict(json.loads(str(arrays.pop("header"))))
+        except Exception as error:  # a damaged zip raises errors of a dozen kinds
+            raise ValueError(f"{path} is not a file that save() wrote: {error}") from error
     return header, arrays

@@ -15,6 +15,7 @@ from hume_turtle.estimator import (
     LabelingEstimator,
     check_converged,
     check_dims,
+    check_flag,
     check_number,
     check_spaces,
     generator,
@@ -319,6 +320,16 @@ class Hume(LabelingEstimator):
             variant._label(spaces)
         return variants
 
+    def predict(self, spaces) -> np.ndarray:
+        """Hard labels (n,) of any rows, `argmax Z_1 Wᵀ` or the majority's vote.
+
+        Args:
+            spaces: as in `predict_proba`.
+        """
+        if self.n_runs > 1:
+            return super().predict(spaces)
+        return self._logits(self._first_space(spaces))[0].argmax(-1).numpy()
+
     def predict_proba(self, spaces) -> np.ndarray:
         """The labeling of any rows, (n, C) float32.
 
@@ -328,15 +339,21 @@ class Hume(LabelingEstimator):
         Args:
             spaces: φ1 alone, (n, d_1), or [Z_1, Z_2]; only φ1 is used.
         """
-        self._check_fitted()
-        space = check_spaces(spaces)[0]
-        check_dims([space.shape[1]], [self.heads_[0].shape[2]])
-        logits = self._logits(space)  # (runs, n, C)
+        logits = self._logits(self._first_space(spaces))  # (runs, n, C)
         if self.n_runs > 1:
             best = int(np.argmax(self.run_scores_))
-            return vote_shares(logits.argmax(-1).cpu().numpy(), best, self.n_classes)
+            return vote_shares(logits.argmax(-1).numpy(), best, self.n_classes)
         annealings = sum(t < self.outer_steps for t in ANNEAL_AT) if self.anneal else 0
-        return sparsemax(logits[0] * 10**annealings / self.temperature).cpu().numpy()
+        return sparsemax(logits[0] * 10**annealings / self.temperature).numpy()
+
+    def _first_space(self, spaces):
+        """φ1 of rows to label, checked against the fit."""
+        self._check_fitted()
+        spaces = check_spaces(spaces)
+        if len(spaces) > 2:
+            raise ValueError(f"HUME labels rows of [φ1] or [φ1, φ2]; {len(spaces)} spaces given")
+        check_dims([spaces[0].shape[1]], [self.heads_[0].shape[2]])
+        return spaces[0]
 
     @torch.no_grad()
     def _logits(self, space, chunk: int = 1 << 16) -> Tensor:
@@ -362,8 +379,7 @@ class Hume(LabelingEstimator):
                 place = match_clusters(reference, run, n_classes=self.n_classes)
                 order = np.argsort([place[c] for c in range(self.n_classes)])
                 self.heads_[0][r] = self.heads_[0][r][order]
-                labels[r] = [place[c] for c in run]
-        self.run_labels_ = labels
+        self.run_labels_ = self._logits(spaces[0]).argmax(-1).numpy()
         self.labels_ = self.predict(spaces[0])
 
     def _check_settings(self) -> None:
@@ -375,6 +391,8 @@ class Hume(LabelingEstimator):
             check_number(name, getattr(self, name), 0, open_low=True)
         check_number("entropy_weight", self.entropy_weight, 0)
         check_number("seed", self.seed, 0, whole=True)
+        check_flag("anneal", self.anneal)
+        check_flag("random_inner_init", self.random_inner_init)
 
     def _check_rows(self, space) -> None:
         n, dim = space.shape
@@ -398,13 +416,20 @@ class Hume(LabelingEstimator):
             )
         if not np.isfinite(self.heads_[0]).all():
             raise ValueError("its heads are not finite")
+        if self.run_labels_.shape != (self.n_runs, len(self.labels_)):
+            raise ValueError(f"run_labels of shape {self.run_labels_.shape}")
+        if self.run_scores_.shape != (self.n_runs,):
+            raise ValueError(f"run_scores of shape {self.run_scores_.shape}")
 
 
 def unit_rows(space, device: torch.device) -> Tensor:
     """φ1 on the device with every row scaled to unit length, (n, d_1); a zero row stays zero."""
-    return torch.nn.functional.normalize(to_device(space, device), dim=1)
+    rows = to_device(space, device)
+    largest = rows.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+    return torch.nn.functional.normalize(rows / largest, dim=1)  # no square over- or underflows
 
 
+@torch.enable_grad()
 def _solve(space1: Tensor, space2: Tensor, models: list[Hume]) -> None:
     """Fit estimators that differ only in seed, runs, entropy weight and outer learning rate."""
     first, device = models[0], space1.device

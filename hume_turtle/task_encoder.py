@@ -38,8 +38,8 @@ def draw_heads(dims: list[int], n_classes: int, generators: list[torch.Generator
     heads = []
     for dim in dims:
         draws = [
-            torch.rand(n_classes, dim + 1, generator=generator, device=generator.device)
-            for generator in generators
+            torch.rand(n_classes, dim + 1, generator=g, device=g.device, dtype=torch.float32)
+            for g in generators
         ]
         heads.append(torch.stack(draws).mul_(2).sub_(1).div_(dim**0.5))
     return heads
@@ -95,14 +95,14 @@ def sparsemax(logits: Tensor, dim: int = -1) -> Tensor:
     the threshold t that makes it sum to one; differentiating through t, with the support held
     fixed, gives the exact Jacobian.
     """
+    logits = logits - logits.detach().amax(dim, keepdim=True)  # 1 + z must not round to z
     ordered = logits.detach().sort(dim=dim, descending=True).values
     shape = [1] * logits.dim()
     shape[dim] = -1
     rank = torch.arange(1, logits.shape[dim] + 1, device=logits.device).view(shape)
     inside = 1 + rank * ordered > ordered.cumsum(dim)
-    size = inside.sum(dim, keepdim=True)  # classes with positive probability
-    smallest = ordered.gather(dim, size - 1)
-    support = logits.detach() >= smallest
+    smallest = ordered.masked_fill(~inside, torch.inf).amin(dim, keepdim=True)
+    support = logits.detach() >= smallest  # classes with positive probability
     threshold = ((logits * support).sum(dim, keepdim=True) - 1) / support.sum(dim, keepdim=True)
     return (logits - threshold).clamp_min(0)
 
@@ -116,7 +116,8 @@ class OrthonormalEncoder(torch.nn.Module):
 
     Args:
         unconstrained: (R, C, d), the parameter behind the weight.
-        basis: (R, d, d) orthogonal; the weight starts at its first C columns.
+        basis: (R, d, d) orthogonal; the weight's rows start as its first C columns, but a square
+            weight as the basis itself, not transposed, as in PyTorch.
     """
 
     def __init__(self, unconstrained: Tensor, basis: Tensor):
@@ -131,15 +132,13 @@ class OrthonormalEncoder(torch.nn.Module):
     def initial(cls, dim: int, n_classes: int, generators: list[torch.Generator]):
         """Rows drawn uniform in ±1/√d and orthonormalised, a draw for each of the R runs."""
         (heads,) = draw_heads([dim], n_classes, generators)
-        rest = torch.stack(
-            [
-                torch.randn(dim, dim - n_classes, generator=generator, device=generator.device)
-                for generator in generators
-            ]
-        )
-        basis = orthogonal_basis(torch.cat([heads[..., :-1].mT, rest], dim=-1))
-        start = -torch.eye(n_classes, dim, device=basis.device).expand(len(generators), -1, -1)
-        return cls(start, basis)
+        rest = [
+            torch.randn(dim, dim - n_classes, generator=g, device=g.device, dtype=torch.float32)
+            for g in generators
+        ]
+        basis = orthogonal_basis(torch.cat([heads[..., :-1].mT, torch.stack(rest)], dim=-1))
+        start = -torch.eye(n_classes, dim, device=basis.device, dtype=basis.dtype)
+        return cls(start.expand(len(generators), -1, -1), basis)
 
     @property
     def unconstrained(self) -> torch.nn.Parameter:

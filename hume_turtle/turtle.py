@@ -14,6 +14,7 @@ from torch import Tensor
 from hume_turtle.estimator import (
     LabelingEstimator,
     check_converged,
+    check_flag,
     check_number,
     check_spaces,
     generator,
@@ -220,6 +221,7 @@ class Turtle(LabelingEstimator):
         for name in ("inner_lr", "outer_lr"):
             check_number(name, getattr(self, name), 0, open_low=True)
         check_number("seed", self.seed, 0, whole=True)
+        check_flag("warm_start", self.warm_start)
 
     def _check_restored(self) -> None:
         for k, head in enumerate(self.heads_):
@@ -232,6 +234,7 @@ class Turtle(LabelingEstimator):
             raise ValueError("it holds no heads")
 
 
+@torch.enable_grad()
 def _solve(spaces: list[Tensor], models: list[Turtle]) -> list[Tensor]:
     """Fit estimators that share all but seed, γ and learning rates; returns their heads.
 
@@ -269,5 +272,7 @@ def label_rows(heads: list[Tensor], spaces: list, chunk: int = 1 << 16) -> np.nd
     for i in range(0, len(spaces[0]), chunk):
         batch = [with_constant(to_device(z[i : i + chunk], heads[0].device)) for z in spaces]
         labeling = torch.stack(softmax_labelings(heads, batch)).mean(0)  # (R, C, rows)
+        if not torch.isfinite(labeling).all():
+            raise ValueError("the logits overflow float32: bring the spaces to a smaller scale")
         parts.append(labeling.mT.cpu().numpy())
     return np.concatenate(parts, axis=1)

@@ -1,0 +1,131 @@
+"""How well a labeling agrees with the true classes; the only file that sees true labels.
+
+A labeling names its clusters arbitrarily, so cluster accuracy first matches clusters to classes
+one to one, such that most rows agree (the Hungarian algorithm). Labels may be any integers:
+negative, with gaps, with more or fewer clusters than classes. Every measure is a fraction and
+does not change when clusters are renamed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+
+def as_labels(labels, name: str = "labels") -> np.ndarray:
+    """One integer label a row as an int64 array (n,), from any one-dimensional array or list.
+
+    Raises ValueError for empty input, other shapes, and labels that are not whole numbers.
+    """
+    if hasattr(labels, "detach"):  # a tensor, perhaps on an accelerator
+        labels = labels.detach().cpu()
+    labels = np.asarray(labels)
+    if labels.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, not of shape {labels.shape}")
+    if labels.size == 0:
+        raise ValueError(f"{name} is empty")
+    if labels.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold integers, not {labels.dtype}")
+    if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.floor(labels))).all():
+        raise ValueError(f"{name} must hold whole numbers, found a fraction, NaN or infinity")
+    return labels.astype(np.int64)
+
+
+def match_clusters(reference, labels, *, n_classes: int | None = None) -> dict[int, int]:
+    """Match the clusters of `labels` to those of `reference` one to one, so that most rows agree.
+
+    Both are labelings (n,) of the same rows; neither need be true. Returns {cluster of `labels`:
+    cluster of `reference`}. Clusters left over, where `labels` has more than `reference`, are
+    absent. Given `n_classes`, both are over 0..n_classes-1 and empty clusters count too: the
+    result is then a permutation of all of them, as HUME's majority vote needs it.
+    Raises ValueError for empty or unequal lengths, and for labels outside 0..n_classes-1.
+    """
+    reference, labels = _pair(reference, labels, "reference", "labels")
+    if n_classes is None:
+        names, clusters, counts = _contingency(reference, labels)
+    else:
+        for name, values in (("reference", reference), ("labels", labels)):
+            if values.min() < 0 or values.max() >= n_classes:
+                raise ValueError(
+                    f"{name} must lie in 0..{n_classes - 1}, found {values.min()} to {values.max()}"
+                )
+        names = clusters = np.arange(n_classes)
+        counts = _count_pairs(reference, labels, n_classes, n_classes)
+    matched = zip(*linear_sum_assignment(counts, maximize=True), strict=True)
+    return {int(clusters[column]): int(names[row]) for row, column in matched}
+
+
+def confusion_matrix(y_true, y_pred) -> np.ndarray:
+    """Counts (classes, max(classes, clusters)): rows are the sorted true classes; column c is the
+    cluster matched to class c, so that the diagonal holds the rows that agree.
+
+    A class that no cluster is left for has a column of zeros; clusters that no class is left for
+    follow on the right, in sorted order. Raises ValueError for empty or unequal lengths.
+    """
+    y_true, y_pred = _pair(y_true, y_pred, "y_true", "y_pred")
+    _, _, counts = _contingency(y_true, y_pred)
+    missing = max(0, counts.shape[0] - counts.shape[1])
+    counts = np.pad(counts, ((0, 0), (0, missing)))  # empty clusters: every class finds a partner
+    _, matched = linear_sum_assignment(counts, maximize=True)
+    left_over = np.setdiff1d(np.arange(counts.shape[1]), matched)
+    return counts[:, np.concatenate([matched, left_over])]
+
+
+def cluster_accuracy(y_true, y_pred) -> float:
+    """Fraction of rows that agree under the best one-to-one matching of clusters to classes."""
+    counts = confusion_matrix(y_true, y_pred)
+    return float(np.trace(counts) / counts.sum())
+
+
+def per_class_accuracy(y_true, y_pred) -> np.ndarray:
+    """Fraction of each true class that agrees, under the matching of `cluster_accuracy`.
+
+    Returns (classes,) in the order of the sorted classes; its mean is the mean per class.
+    """
+    counts = confusion_matrix(y_true, y_pred)
+    return np.diagonal(counts) / counts.sum(axis=1)
+
+
+def adjusted_rand_index(y_true, y_pred) -> float:
+    """Pairs of rows that both labelings join or both part, corrected for chance: 1 is equality,
+    0 what random labels give; below 0 is worse than random."""
+    return float(adjusted_rand_score(*_pair(y_true, y_pred, "y_true", "y_pred")))
+
+
+def normalized_mutual_info(y_true, y_pred) -> float:
+    """Mutual information of the two labelings over the geometric mean of their entropies."""
+    y_true, y_pred = _pair(y_true, y_pred, "y_true", "y_pred")
+    return float(normalized_mutual_info_score(y_true, y_pred, average_method="geometric"))
+
+
+def evaluate(y_true, y_pred) -> dict[str, float]:
+    """All measures of a labeling (n,) against the true classes (n,), as fractions."""
+    return {
+        "cluster_accuracy": cluster_accuracy(y_true, y_pred),
+        "mean_per_class_accuracy": float(per_class_accuracy(y_true, y_pred).mean()),
+        "ari": adjusted_rand_index(y_true, y_pred),
+        "nmi": normalized_mutual_info(y_true, y_pred),
+    }
+
+
+def _pair(first, second, first_name: str, second_name: str) -> tuple[np.ndarray, np.ndarray]:
+    first, second = as_labels(first, first_name), as_labels(second, second_name)
+    if len(first) != len(second):
+        raise ValueError(
+            f"{first_name} has {len(first)} labels but {second_name} has {len(second)}"
+        )
+    return first, second
+
+
+def _contingency(rows: np.ndarray, columns: np.ndarray):
+    """The distinct labels of both, sorted, and the counts (rows, columns) of their pairs."""
+    row_names, row_index = np.unique(rows, return_inverse=True)
+    column_names, column_index = np.unique(columns, return_inverse=True)
+    counts = _count_pairs(row_index, column_index, len(row_names), len(column_names))
+    return row_names, column_names, counts
+
+
+def _count_pairs(rows: np.ndarray, columns: np.ndarray, n_rows: int, n_columns: int) -> np.ndarray:
+    flat = np.bincount(rows * n_columns + columns, minlength=n_rows * n_columns)
+    return flat.reshape(n_rows, n_columns)

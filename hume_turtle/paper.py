@@ -1,0 +1,68 @@
+"""The papers' reported numbers, accepted tolerances, and the scoreboard that compares them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+TOLERANCE = {"accuracy": 1.0, "ari": 2.0, "nmi": 1.0}  # percent, either way; better also counts
+METHODS = {"supervised linear probe": "linear-probe"}  # reported name to ours, where they differ
+METRICS = {"accuracy": "cluster_accuracy"}
+
+
+def slug(name: str) -> str:
+    """A reported name as this project writes it: "CLIP ViT-L/14" becomes "clip-vit-l-14"."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def reported(folder: str | Path):
+    """Every reported number as one long table, in percent.
+
+    Args:
+        folder: data/reported, with hume_reported.csv and turtle_reported.csv.
+
+    Returns:
+        DataFrame with columns artefact, method, spaces (joined by "+"), dataset, metric, reported,
+        source.
+    """
+    import pandas as pd
+
+    hume = pd.read_csv(Path(folder, "hume_reported.csv"))
+    hume["spaces"] = hume["phi1"].str.cat(hume["phi2"], sep=" + ").fillna(hume["phi1"])
+    table = pd.concat(
+        [hume, pd.read_csv(Path(folder, "turtle_reported.csv"))], ignore_index=True
+    ).rename(columns={"value": "reported"})
+    return table[["artefact", "method", "spaces", "dataset", "metric", "reported", "source"]]
+
+
+def scoreboard(folder: str | Path, scores):
+    """Every reported number beside ours: met, missed, or not run.
+
+    A number is met if ours, the mean over seeds on the test split, is no more than the tolerance
+    below the reported one. The two HUME rows for MoCo + DINO do not say which is inductive; ours
+    is compared with both.
+
+    Args:
+        folder: data/reported.
+        scores: the suite's long table of scores, as fractions.
+
+    Returns:
+        DataFrame: the columns of `reported`, and ours, difference, tolerance (percent), status.
+    """
+    import numpy as np
+
+    table = reported(folder)
+    test = scores[scores["split"] == "test"]
+    means = test.groupby(["method", "spaces", "dataset", "metric"])["value"].mean()
+    keys = zip(
+        [METHODS.get(method, slug(method)) for method in table["method"]],
+        ["+".join(map(slug, spaces.split(" + "))) for spaces in table["spaces"]],
+        table["dataset"],
+        [METRICS.get(metric, metric) for metric in table["metric"]],
+    )
+    table["ours"] = [100 * means.get(key, np.nan) for key in keys]
+    table["difference"] = table["ours"] - table["reported"]
+    table["tolerance"] = table["metric"].map(TOLERANCE)
+    met = table["difference"] >= -table["tolerance"]
+    table["status"] = np.where(table["ours"].isna(), "not run", np.where(met, "met", "missed"))
+    return table

@@ -1,0 +1,173 @@
+"""What each DVC stage does: pretrain, embed, fit, baselines, notebooks, report.
+
+Every stage reads params.yaml in the current directory through `Suite`. Fits and baselines run
+as independent jobs on one thread each, spread over the cores: their bits do not depend on how
+many cores there are.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from hume_turtle.suite import ESTIMATORS, Suite
+
+SPLITS = ("train", "test")
+
+
+def in_parallel(function: Callable, jobs: list[tuple]) -> list:
+    """Call `function(*job)` for every job on all cores, each on one thread; results in order."""
+    from joblib import Parallel, cpu_count, delayed
+
+    workers = min(len(jobs), cpu_count())
+    return Parallel(n_jobs=workers)(delayed(_on_one_thread)(function, job) for job in jobs)
+
+
+def _on_one_thread(function: Callable, job: tuple):
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        return function(*job)
+
+
+def fresh_folder(path: Path) -> Path:
+    """An empty folder; what an earlier run left there is gone."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
+
+
+def pretrain(suite: Suite) -> None:
+    """Networks that know none of the datasets: `data/<suite>/networks/letters.pt`."""
+    from hume_turtle.pretrain import pretrain_letters, save_checkpoint
+
+    networks = fresh_folder(suite.data / "networks")
+    if "letters" in suite.space_names:
+        settings = suite.params["pretrain"]["letters"]
+        checkpoint = pretrain_letters(settings, suite.params["pretrain"]["seed"])
+        save_checkpoint(checkpoint, networks / "letters.pt")
+
+
+def embed(suite: Suite, dataset: str) -> None:
+    """Embeddings of both splits in every space, and the true labels in a folder of their own."""
+    from hume_turtle.datasets import load_dataset
+    from hume_turtle.embeddings import embed_splits, save_labels
+    from hume_turtle.encoders import load_encoder
+
+    fresh_folder(suite.data / "embeddings" / dataset)
+    fresh_folder(suite.data / "labels" / dataset)
+    for split in SPLITS:
+        loaded = load_dataset(dataset, split)
+        save_labels(suite.data / "labels", dataset, split, loaded.labels)
+        for kind, labels in loaded.attributes.items():
+            save_labels(suite.data / "labels", dataset, split, labels, kind)
+    for space in suite.space_names:
+        encoder = load_encoder(space, checkpoint=_checkpoint(suite, dataset, space))
+        embed_splits(suite.data / "embeddings", dataset, encoder, SPLITS)
+
+
+def _checkpoint(suite: Suite, dataset: str, space: str) -> Path | None:
+    """The checkpoint that an encoder needs; MoCo is trained on the dataset's training images."""
+    from hume_turtle.datasets import load_dataset
+    from hume_turtle.pretrain import pretrain_moco, save_checkpoint
+
+    if space == "letters":
+        return suite.data / "networks" / "letters.pt"
+    if space != "moco":
+        return None
+    settings, seed = suite.params["embed"]["moco"], suite.params["embed"]["seed"]
+    path = suite.data / "embeddings" / dataset / "moco" / "encoder.pt"
+    save_checkpoint(pretrain_moco(load_dataset(dataset, "train").images, settings, seed), path)
+    return path
+
+
+def fit(suite: Suite, dataset: str) -> None:
+    """TURTLE in every space and pair, HUME in its pairs, all seeds; no label is read."""
+    settings = suite.params["fit"]
+    fresh_folder(suite.data / "fits" / dataset)
+    hume = [(settings["hume"]["phi1"], phi2) for phi2 in settings["hume"]["phi2"]]
+    jobs = [(suite, dataset, "hume", spaces) for spaces in hume]
+    jobs += [(suite, dataset, "turtle", spaces) for spaces in suite.choices()]
+    in_parallel(fit_seeds, jobs)
+
+
+def fit_seeds(suite: Suite, dataset: str, method: str, names: tuple[str, ...]) -> None:
+    """Fit one method in one choice of spaces with every seed, as one batch, and save the fits."""
+    settings = suite.params["fit"]
+    model = ESTIMATORS[method](suite.params["classes"][dataset], **settings[method]["settings"])
+    seeds = settings["seeds"]
+    fits = model.fit_many(
+        suite.spaces(dataset, names, "train"), [{"seed": seed} for seed in seeds]
+    )
+    for seed, fitted in zip(seeds, fits):
+        fitted.save(suite.fit_path(dataset, method, names, seed))
+
+
+def baselines(suite: Suite, dataset: str) -> None:
+    """k-means and linear probes; then the scores of every method, as one long table."""
+    import pandas as pd
+
+    from hume_turtle.files import atomic_write
+
+    jobs = [(suite, dataset, names) for names in suite.choices()]
+    rows = [row for part in in_parallel(score_baselines, jobs) for row in part]
+    for method in ("hume", "turtle"):
+        for names, fits in suite.fits(dataset, method).items():
+            for fitted in fits:
+                rows += score(suite, dataset, method, names, fitted.seed, fitted)
+    with atomic_write(suite.data / "scores" / f"{dataset}.csv", "w", encoding="utf-8") as file:
+        pd.DataFrame(rows).to_csv(file, index=False, float_format="%.6f", lineterminator="\n")
+
+
+def score_baselines(suite: Suite, dataset: str, names: tuple[str, ...]) -> list[dict]:
+    """Scores of k-means (every seed) and of the supervised linear probe in a choice of spaces."""
+    from hume_turtle.probes import KMeansBaseline, LinearProbe
+
+    train = suite.spaces(dataset, names, "train")
+    rows = []
+    for seed in suite.params["baselines"]["seeds"]:
+        model = KMeansBaseline(suite.params["classes"][dataset], seed=seed).fit(train)
+        rows += score(suite, dataset, "k-means", "+".join(names), seed, model)
+    probe = LinearProbe(device="cpu").fit(train, suite.labels(dataset, "train"))
+    return rows + score(suite, dataset, "linear-probe", "+".join(names), 0, probe)
+
+
+def score(suite: Suite, dataset: str, method: str, names: str, seed: int, model) -> list[dict]:
+    """Rows of the long table for a fitted model on both splits."""
+    from hume_turtle.metrics import evaluate
+
+    keys = {"dataset": dataset, "method": method, "spaces": names, "seed": seed}
+    rows = []
+    for split in SPLITS:
+        predicted = model.predict(suite.spaces(dataset, names, split))
+        for metric, value in evaluate(suite.labels(dataset, split), predicted).items():
+            rows.append({**keys, "split": split, "metric": metric, "value": value})
+    return rows
+
+
+def notebook(suite: Suite, name: str) -> None:
+    """Execute a notebook; its figures and tables land beside the executed file."""
+    from hume_turtle.notebooks import execute_notebook
+
+    run = fresh_folder(suite.data / "notebooks" / name)
+    execute_notebook(
+        suite.root / "notebooks" / f"{name}.ipynb",
+        run / f"{name}.ipynb",
+        {"suite_folder": str(suite.folder), "output": str(run)},
+    )
+
+
+def report(suite: Suite) -> None:
+    """Publish the executed notebooks, tables and figures to the folders that are in git."""
+    from hume_turtle.artefacts import publish
+
+    publish(
+        suite.data / "notebooks",
+        suite.params["notebooks"],
+        suite.params["artefacts"],
+        suite.root / "figures" / suite.name,
+        suite.root / "notebooks" / "executed" / suite.name,
+    )

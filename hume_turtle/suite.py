@@ -1,0 +1,117 @@
+"""A suite: one params.yaml, and where everything that its stages made is to be found.
+
+The pipeline writes through this file's paths and the notebooks read through its functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from hume_turtle.datasets import ImageDataset, load_dataset
+from hume_turtle.embeddings import load_embedding, load_labels
+from hume_turtle.estimator import LabelingEstimator
+from hume_turtle.hume import Hume
+from hume_turtle.turtle import Turtle
+
+ESTIMATORS: dict[str, type[LabelingEstimator]] = {"turtle": Turtle, "hume": Hume}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The settings of a suite and its files.
+
+    Attributes:
+        folder: where params.yaml lies.
+        params: its content.
+    """
+
+    folder: Path
+    params: dict
+
+    @classmethod
+    def open(cls, folder: str | Path = ".") -> Suite:
+        """Read `<folder>/params.yaml`.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+        import yaml
+
+        path = Path(folder, "params.yaml")
+        return cls(Path(folder), yaml.safe_load(path.read_text(encoding="utf-8")))
+
+    @property
+    def name(self) -> str:
+        return self.params["suite"]
+
+    @property
+    def root(self) -> Path:
+        """The repository's root."""
+        return self.folder / self.params["root"]
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data" / self.name
+
+    @property
+    def datasets(self) -> list[str]:
+        return self.params["datasets"]
+
+    @property
+    def space_names(self) -> list[str]:
+        return self.params["embed"]["spaces"]
+
+    def choices(self) -> list[tuple[str, ...]]:
+        """Every space and every pair of spaces."""
+        return [c for size in (1, 2) for c in combinations(self.space_names, size)]
+
+    def spaces(self, dataset: str, names: str | list[str] | tuple[str, ...], split: str):
+        """Embeddings of a split in the named spaces: a list of (n, d_k) float32 arrays.
+
+        Raises:
+            FileNotFoundError: if the pipeline has not made them.
+        """
+        names = names.split("+") if isinstance(names, str) else names
+        return [load_embedding(self.data / "embeddings", dataset, name, split) for name in names]
+
+    def labels(self, dataset: str, split: str) -> np.ndarray:
+        """True labels (n,), for evaluation only."""
+        return load_labels(self.data / "labels", dataset, split)
+
+    def images(self, dataset: str, split: str) -> ImageDataset:
+        return load_dataset(dataset, split, self.data / "images")
+
+    def fit_path(self, dataset: str, method: str, spaces: tuple[str, ...], seed: int) -> Path:
+        return self.data / "fits" / dataset / method / "+".join(spaces) / f"{seed}.npz"
+
+    def fits(self, dataset: str, method: str) -> dict[str, list[LabelingEstimator]]:
+        """The pipeline's fits by method ("turtle" or "hume"): spaces joined by "+" to seeds' fits.
+
+        Raises:
+            FileNotFoundError: if the pipeline has not made them.
+        """
+        folder = self.data / "fits" / dataset / method
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no fits in {folder}: run the pipeline first (make repro)")
+        return {
+            spaces.name: [
+                ESTIMATORS[method].load(path, device="cpu")
+                for path in sorted(spaces.glob("*.npz"), key=lambda path: int(path.stem))
+            ]
+            for spaces in sorted(folder.iterdir())
+        }
+
+    def scores(self):
+        """All scores as one long table: dataset, method, spaces, split, seed, metric, value.
+
+        Raises:
+            FileNotFoundError: if the pipeline has not made them.
+        """
+        import pandas as pd
+
+        paths = [self.data / "scores" / f"{dataset}.csv" for dataset in self.datasets]
+        return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)

@@ -1,0 +1,27 @@
+"""Shared by all tests: two threads, and small spaces with planted classes."""
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """`blobs(n, n_classes, dims)`: well-separated classes in every space, and which row is whose.
+
+    Class centres are orthogonal and of length 6, the noise of every coordinate is 0.3.
+    """
+
+    def make(n: int, n_classes: int, dims: tuple[int, ...], seed: int = 0):
+        rng = np.random.default_rng(seed)
+        planted = rng.permutation(np.arange(n) % n_classes)  # (n,)
+        spaces = []
+        for dim in dims:
+            centres = 6 * np.linalg.qr(rng.normal(size=(dim, dim)))[0][:n_classes]
+            noise = 0.3 * rng.normal(size=(n, dim))
+            spaces.append((centres[planted] + noise).astype(np.float32))
+        return spaces, planted
+
+    return make

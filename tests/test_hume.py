@@ -1,0 +1,437 @@
+"""HUME against a literal reference: autograd through the unrolled inner loop, one run at a time."""
+
+import itertools
+from math import log
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from hume_turtle import Hume, hume
+from hume_turtle.metrics import cluster_accuracy
+from hume_turtle.probes import cross_validation_score
+from hume_turtle.task_encoder import OrthonormalEncoder, draw_heads, with_constant
+
+CPU = torch.device("cpu")
+QUICK = dict(outer_steps=4, inner_steps=15, n_subsets=2, subset_size=30, inner_lr=0.1, outer_lr=0.1)
+
+
+def streams(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def literal_sparsemax(logits):
+    """Row by row (n, C): the support of k largest is right if its threshold separates it."""
+    rows = []
+    for z in logits:
+        for k in range(1, len(z) + 1):
+            values = z.sort(descending=True).values
+            threshold = (values[:k].sum() - 1) / k
+            if values[k - 1] > threshold and (k == len(z) or values[k] <= threshold):
+                rows.append((z - threshold).clamp_min(0))
+                break
+    return torch.stack(rows)
+
+
+def literal_loss(weight, z1, z2, rows, head, fraction, temperature, eta, steps, lr):
+    """algorithms.md, HUME, step 3 for one subset: loss, train error, test error, entropy."""
+    n_train = int(len(rows) * fraction)
+    train, test = rows[:n_train], rows[n_train:]
+    tau_train = literal_sparsemax(z1[train] @ weight.T / temperature)
+    tau_test = literal_sparsemax(z1[test] @ weight.T / temperature)
+    W, b = head[:, :-1].clone().requires_grad_(), head[:, -1].clone().requires_grad_()
+    for _ in range(steps):
+        train_error = nn.functional.cross_entropy(z2[train] @ W.T + b, tau_train)
+        dW, db = torch.autograd.grad(train_error, (W, b), create_graph=True)
+        W, b = W - lr * dW, b - lr * db
+    test_error = nn.functional.cross_entropy(z2[test] @ W.T + b, tau_test)
+    mean = torch.cat([tau_train, tau_test]).mean(0)
+    mean = mean[mean > 0]
+    entropy = -(mean * mean.log()).sum()
+    return torch.stack([test_error - eta * entropy, train_error, test_error, entropy])
+
+
+class Problem:
+    """Random spaces, encoders, subsets and heads in float64, and PyTorch's layers to match."""
+
+    def __init__(self, runs=2, subsets=3, steps=1, n=30, size=20, d1=6, d2=5, classes=3, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        z1 = torch.randn(n, d1, generator=generator, dtype=torch.float64)
+        self.z1 = z1 / z1.norm(dim=1, keepdim=True)
+        self.z2 = torch.randn(n, d2, generator=generator, dtype=torch.float64)
+        self.subsets = torch.stack(
+            [torch.randperm(n, generator=generator)[:size] for _ in range(steps * runs * subsets)]
+        ).view(steps, runs, subsets, size)
+        (heads,) = draw_heads([d2], steps * runs * subsets * classes, [generator])
+        self.heads = heads.double().view(steps, runs, subsets, classes, d2 + 1)
+        torch.manual_seed(seed)
+        self.layers = [
+            parametrizations.orthogonal(nn.Linear(d1, classes, bias=False).double())
+            for _ in range(runs)
+        ]
+        self.encoder = OrthonormalEncoder(
+            torch.stack([p.parametrizations.weight.original.detach() for p in self.layers]),
+            torch.stack([p.parametrizations.weight[0].base for p in self.layers]),
+        )
+
+    def literal(self, t, run, subset, *settings):
+        rows, head = self.subsets[t, run, subset], self.heads[t, run, subset]
+        return literal_loss(self.layers[run].weight, self.z1, self.z2, rows, head, *settings)
+
+    def gradient(self, eta, **changes):
+        settings = dict(n_train=14, temperature=0.2, inner_steps=9, inner_lr=0.5)
+        return hume.hume_gradient(
+            self.encoder,
+            self.z1,
+            with_constant(self.z2),
+            self.subsets[0],
+            self.heads[0],
+            entropy_weight=torch.tensor(eta, dtype=torch.float64),
+            **{**settings, **changes},
+        )
+
+
+@pytest.mark.parametrize("d1", [6, 3])
+@pytest.mark.parametrize("eta", [[0.0, 0.0], [10.0, 0.5]])
+def test_gradient_is_autograd_through_the_unrolled_inner_loop(eta, d1):
+    problem = Problem(d1=d1)
+    gradient, terms = problem.gradient(eta)
+    assert gradient.shape == (2, 3, d1)
+    assert terms.shape == (4, 2, 3)
+    for run in range(2):
+        expected = [problem.literal(0, run, s, 0.7, 0.2, eta[run], 9, 0.5) for s in range(3)]
+        torch.testing.assert_close(terms[:, run], torch.stack(expected, 1))
+        loss = torch.stack(expected)[:, 0].mean()
+        original = problem.layers[run].parametrizations.weight.original
+        (by_autograd,) = torch.autograd.grad(loss, original)
+        torch.testing.assert_close(gradient[run], by_autograd, rtol=1e-8, atol=1e-10)
+        assert by_autograd.norm() > 1e-4
+
+
+@pytest.mark.parametrize("eta", [0.0, 3.0])
+def test_objective_against_finite_differences(eta):
+    problem = Problem(runs=1, subsets=2)
+    index = problem.subsets[0, 0]
+    space1, space2 = problem.z1[index], with_constant(problem.z2)[index]
+    settings = dict(n_train=14, temperature=0.5, entropy_weight=eta, inner_steps=6, inner_lr=0.8)
+    rows = problem.encoder.weight.detach().repeat(2, 1, 1).requires_grad_()
+    head = problem.heads[0, 0].clone().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda w, h: hume.hume_objective(w, space1, space2, h, **settings)[0], (rows, head)
+    )
+
+
+def test_the_second_order_part_matters():
+    """With the first-order gradient, the training labels held fixed, this reference would fail."""
+    problem = Problem(runs=1, subsets=1)
+    gradient, _ = problem.gradient([0.0])
+    rows, head = problem.subsets[0, 0, 0], problem.heads[0, 0, 0]
+    weight = problem.layers[0].weight
+    tau = literal_sparsemax(problem.z1[rows] @ weight.T / 0.2)
+    W = head.clone().requires_grad_()
+    z = with_constant(problem.z2)[rows]
+    for _ in range(9):
+        error = nn.functional.cross_entropy(z[:14] @ W.T, tau[:14].detach())
+        W = (W - 0.5 * torch.autograd.grad(error, W)[0]).detach().requires_grad_()
+    loss = nn.functional.cross_entropy(z[14:] @ W.T.detach(), tau[14:])
+    (first_order,) = torch.autograd.grad(loss, problem.layers[0].parametrizations.weight.original)
+    assert (gradient[0] - first_order).norm() > 0.01 * gradient.norm()
+
+
+@pytest.mark.parametrize("working_set", [1, 10_000, 20_000, 1e9])
+def test_working_set_does_not_change_the_gradient(monkeypatch, working_set):
+    expected = Problem().gradient([10.0, 0.5])
+    monkeypatch.setattr(hume, "WORKING_SET", working_set)
+    for ours, whole in zip(Problem().gradient([10.0, 0.5]), expected, strict=True):
+        torch.testing.assert_close(ours, whole, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("anneal", [False, True])
+def test_minimisation_is_clipped_adam_with_annealing(monkeypatch, anneal):
+    """Entropy weights 0.1 and 1000: the second run is clipped in every step, the first is not."""
+    monkeypatch.setattr(hume, "ANNEAL_AT", (2, 4))
+    steps, eta, outer_lr = 6, [0.1, 1000.0], [0.02, 0.05]
+    problem = Problem(steps=steps)
+    gradients = []
+    history = hume.minimise_hume(
+        problem.z1,
+        with_constant(problem.z2),
+        problem.encoder,
+        problem.subsets,
+        iter(problem.heads),
+        train_fraction=0.7,
+        temperature=0.5,
+        entropy_weight=torch.tensor(eta, dtype=torch.float64),
+        inner_steps=5,
+        inner_lr=0.5,
+        outer_lr=torch.tensor(outer_lr, dtype=torch.float64),
+        anneal=anneal,
+        watch=gradients.append,
+    )
+    assert list(history) == ["loss", "train_error", "test_error", "entropy"]
+    for run, layer in enumerate(problem.layers):
+        adam = torch.optim.Adam(layer.parameters(), lr=outer_lr[run])
+        temperature = 0.5
+        for t in range(steps):
+            if anneal and t in (2, 4):
+                temperature /= 10
+                adam.param_groups[0]["lr"] *= 0.1
+            terms = torch.stack(
+                [problem.literal(t, run, s, 0.7, temperature, eta[run], 5, 0.5) for s in range(3)]
+            )
+            adam.zero_grad()
+            terms[:, 0].mean().backward()
+            gradient = layer.parametrizations.weight.original.grad
+            torch.testing.assert_close(gradients[t][run], gradient, rtol=1e-5, atol=1e-7)
+            norm = nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
+            assert (norm > 1) == (run == 1)
+            adam.step()
+            for values, expected in zip(history.values(), terms.T):
+                torch.testing.assert_close(values[t, run], expected, rtol=1e-5, atol=1e-7)
+        ours = problem.encoder.weight[run]
+        torch.testing.assert_close(ours, layer.weight, rtol=1e-5, atol=1e-7)
+
+
+def test_annealing_comes_after_100_and_200_outer_iterations(blobs):
+    assert hume.ANNEAL_AT == (100, 200)
+    spaces, _ = blobs(24, 3, (5, 4))
+    quick = {**QUICK, "inner_steps": 1, "n_subsets": 1, "temperature": 0.4}
+    before, after, fixed = (
+        Hume(3, **{**quick, "outer_steps": steps, "anneal": anneal}).fit(spaces)
+        for steps, anneal in ((100, True), (101, True), (101, False))
+    )
+    for name in before.history_:
+        assert (before.history_[name] == after.history_[name][:100]).all()
+        assert (before.history_[name] == fixed.history_[name][:100]).all()
+    assert after.history_["loss"][100] != fixed.history_["loss"][100]
+    logits = (unit(spaces[0]) @ after.heads_[0][0].T).astype(np.float64)
+    for model, temperature in ((after, 0.04), (fixed, 0.4)):
+        logits = torch.from_numpy(unit(spaces[0]) @ model.heads_[0][0].T)
+        expected = literal_sparsemax(logits / temperature)
+        np.testing.assert_allclose(model.predict_proba(spaces), expected, rtol=0, atol=1e-4)
+
+
+def unit(space):
+    return space / np.linalg.norm(space, axis=1, keepdims=True)
+
+
+def test_inner_heads_are_fresh_for_every_subset_or_one_for_the_run():
+    fresh = hume.draw_inner_heads(4, 3, 2, True, streams(0, 1))
+    first, second = next(fresh), next(fresh)
+    assert first.shape == (2, 2, 3, 5)
+    drawn = [*first.flatten(0, 1), *second.flatten(0, 1)]
+    assert all((a != b).any() for a, b in itertools.combinations(drawn, 2))
+    assert first.abs().max() <= 4**-0.5
+    fixed = hume.draw_inner_heads(4, 3, 2, False, streams(0, 1))
+    first, second = next(fixed), next(fixed)
+    assert first.shape == (2, 2, 3, 5)
+    assert torch.equal(first, second)
+    assert torch.equal(first[:, 0], first[:, 1])
+    assert (first[0] != first[1]).any()
+
+
+def test_subsets_hold_distinct_rows():
+    draws = list(hume.draw_subsets(20, 8, 3, 4, streams(0, 1)))
+    assert [d.shape for d in draws] == [(2, 3, 8)] * 4
+    for subset in torch.stack(draws).view(-1, 8):
+        assert len(set(subset.tolist())) == 8
+        assert subset.min() >= 0
+        assert subset.max() < 20
+    (whole,) = hume.draw_subsets(5, 8, 1, 1, streams(0))
+    assert sorted(whole.flatten().tolist()) == list(range(5))
+    assert len({tuple(s.tolist()) for s in torch.stack(draws).view(-1, 8)}) == 24
+
+
+def test_unit_rows():
+    rows = np.array([[3, 4], [0, 0], [3e-30, 4e-30], [3e30, 4e30], [0, -2]], np.float32)
+    expected = [[0.6, 0.8], [0, 0], [0.6, 0.8], [0.6, 0.8], [0, -1]]
+    np.testing.assert_allclose(hume.unit_rows(rows, CPU), expected, rtol=1e-6)
+
+
+def test_the_scale_of_the_first_space_does_not_matter(blobs):
+    (z1, z2), _ = blobs(30, 3, (5, 4))
+    scales = np.exp2(np.random.default_rng(0).integers(-5, 5, size=(30, 1))).astype(np.float32)
+    first, second = (Hume(3, **QUICK).fit([z, z2]) for z in (z1, z1 * scales))
+    np.testing.assert_allclose(first.heads_[0], second.heads_[0], rtol=1e-4, atol=1e-5)
+
+
+def test_finds_planted_classes_inductive_and_transductive(blobs):
+    spaces, planted = blobs(120, 3, (6, 8))
+    train, test = [z[:80] for z in spaces], [z[80:] for z in spaces]
+    model = Hume(3, outer_steps=60, inner_steps=20, n_subsets=3, inner_lr=0.1, outer_lr=0.05)
+    inductive = max(
+        model.fit_many(train, [{"seed": s} for s in range(4)]),
+        key=lambda m: -m.history_["loss"][-5:].mean(),
+    )
+    assert cluster_accuracy(planted[:80], inductive.labels_) == 1.0
+    labels = inductive.predict(test)
+    assert cluster_accuracy(planted[80:], labels) == 1.0
+    assert (inductive.predict(test[0]) == labels).all()
+    assert (inductive.predict([test[0]]) == labels).all()
+    assert (inductive.predict_proba(test[0]) == inductive.predict_proba(test)).all()
+    transductive = model.set_params(seed=inductive.seed).fit(spaces)
+    assert transductive.labels_.shape == (120,)
+    assert (transductive.predict(spaces[0]) == transductive.labels_).all()
+
+
+def test_fitted_arrays(blobs):
+    spaces, _ = blobs(30, 3, (5, 4))
+    model = Hume(3, **QUICK).fit(spaces)
+    assert model.labels_.shape == (30,)
+    assert model.labels_.dtype == np.int64
+    assert model.run_labels_.shape == (1, 30)
+    assert np.isnan(model.run_scores_).all()
+    assert {name: h.shape for name, h in model.history_.items()} == dict.fromkeys(
+        ("loss", "train_error", "test_error", "entropy"), (4, 1)
+    )
+    loss, test_error, entropy = (model.history_[k] for k in ("loss", "test_error", "entropy"))
+    np.testing.assert_allclose(loss, test_error - 10 * entropy, rtol=1e-4)
+    assert (entropy <= log(3) + 1e-5).all()
+    (rows,) = model.heads_
+    assert rows.shape == (1, 3, 5)
+    np.testing.assert_allclose(rows[0] @ rows[0].T, np.eye(3), rtol=0, atol=1e-5)
+    labels = (unit(spaces[0]) @ rows[0].T).argmax(1)
+    assert (model.labels_ == labels).all()
+    assert (model.predict(spaces) == labels).all()
+    proba = model.predict_proba(spaces)
+    np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-5)
+    assert proba.dtype == np.float32
+
+
+def test_a_high_temperature_does_not_blur_the_labels(blobs):
+    spaces, _ = blobs(30, 3, (5, 4))
+    model = Hume(3, **QUICK, temperature=1e7).fit(spaces)
+    assert (model.labels_ == (unit(spaces[0]) @ model.heads_[0][0].T).argmax(1)).all()
+    assert (model.predict(spaces) == model.labels_).all()
+
+
+@pytest.mark.parametrize("random_inner_init", [False, True])
+def test_same_seed_same_bits(blobs, random_inner_init):
+    spaces, _ = blobs(30, 3, (5, 4))
+    model = Hume(3, **QUICK, random_inner_init=random_inner_init)
+    torch.manual_seed(1)
+    first = model.fit(spaces).heads_[0]
+    torch.manual_seed(2)
+    assert (model.fit(spaces).heads_[0] == first).all()
+    assert (model.set_params(seed=1).fit(spaces).heads_[0] != first).any()
+    other = model.set_params(seed=0, random_inner_init=not random_inner_init).fit(spaces)
+    assert (other.heads_[0] != first).any()
+
+
+SETTINGS = [
+    {"seed": 3},
+    {"seed": 4, "entropy_weight": 1.0},
+    {"n_runs": 2, "outer_lr": 0.03},
+    {"random_inner_init": False},
+    {"temperature": 0.5, "seed": np.int64(3)},
+    {"n_classes": 5},
+]
+
+
+def test_joint_runs_equal_solo_fits(blobs):
+    spaces, _ = blobs(30, 3, (5, 4))
+    template = Hume(3, **QUICK)
+    for setting, model in zip(SETTINGS, template.fit_many(spaces, SETTINGS), strict=True):
+        params = {**template.get_params(), **setting}
+        assert model.get_params() == params
+        alone = Hume(**params).fit(spaces)
+        np.testing.assert_allclose(alone.heads_[0], model.heads_[0], rtol=1e-2, atol=1e-3)
+        for name, values in alone.history_.items():
+            assert values.shape == model.history_[name].shape == (4, params.get("n_runs", 1))
+            np.testing.assert_allclose(model.history_[name], values, rtol=1e-3, atol=1e-3)
+        assert (alone.labels_ == model.labels_).mean() > 0.95
+
+
+def test_majority_vote_of_matched_runs(blobs):
+    (z1, z2), _ = blobs(60, 3, (5, 4))
+    noise = np.random.default_rng(0).normal(size=z1.shape).astype(np.float32)
+    spaces = [z1 + 3 * noise, z2]  # hard enough for runs to disagree
+    model = Hume(3, **QUICK, n_runs=5, seed=2).fit(spaces)
+    assert model.run_labels_.shape == (5, 60)
+    assert all(values.shape == (4, 5) for values in model.history_.values())
+    votes = np.stack([(model.run_labels_ == c).sum(0) for c in range(3)])  # (C, n)
+    best = int(np.argmax(model.run_scores_))
+    for i, label in enumerate(model.labels_):
+        winners = np.flatnonzero(votes[:, i] == votes[:, i].max())
+        assert label in winners
+        if len(winners) > 1 and model.run_labels_[best, i] in winners:
+            assert label == model.run_labels_[best, i]
+    assert (model.predict(spaces) == model.labels_).all()
+    assert (model.predict(spaces[0][:7]) == model.labels_[:7]).all()
+    np.testing.assert_allclose(model.predict_proba(spaces).sum(1), 1, rtol=1e-5)
+    for run, labels in enumerate(model.run_labels_):
+        alone = Hume(3, **QUICK, seed=2 + run).fit(spaces).labels_
+        assert cluster_accuracy(alone, labels) > 0.95, "each run is a fit of its own"
+        score = cross_validation_score(z2, labels)
+        assert model.run_scores_[run] == pytest.approx(score, abs=0.05)
+        agreement = [
+            (np.array(order)[labels] == model.run_labels_[best]).mean()
+            for order in itertools.permutations(range(3))
+        ]
+        assert agreement[0] == max(agreement), "classes are numbered as in the best run"
+        rows = model.heads_[0][run]
+        assert (labels == (unit(spaces[0]) @ rows.T).argmax(1)).all(), "heads match their labels"
+
+
+def test_rows_of_zeros_are_labelled_alike_in_fit_and_predict(blobs):
+    spaces, _ = blobs(40, 3, (5, 4))
+    spaces[0][::4] = 0
+    model = Hume(3, **QUICK, n_runs=4).fit(spaces)
+    assert (model.predict(spaces) == model.labels_).all()
+    logits = unit(np.where(spaces[0] == 0, 1e-30, spaces[0])) * (spaces[0] != 0)
+    for labels, rows in zip(model.run_labels_, model.heads_[0]):
+        assert (labels == (logits @ rows.T).argmax(1)).all()
+
+
+def test_vote_shares_by_hand():
+    labelings = np.array([[0, 1, 2], [0, 2, 2], [1, 0, 2], [1, 1, 0]])
+    for best, labels in ((0, [0, 1, 2]), (2, [1, 1, 2]), (3, [1, 1, 2])):
+        shares = hume.vote_shares(labelings, best, 4)
+        assert shares.shape == (3, 4)
+        np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
+        assert (shares.argmax(1) == labels).all()
+    np.testing.assert_allclose(hume.vote_shares(labelings, 0, 4)[0] * 4.5, [2.5, 2, 0, 0])
+
+
+def test_as_many_classes_as_dimensions(blobs):
+    spaces, _ = blobs(30, 4, (4, 6))
+    model = Hume(4, **QUICK).fit(spaces)
+    rows = model.heads_[0][0]
+    np.testing.assert_allclose(rows @ rows.T, np.eye(4), rtol=0, atol=1e-5)
+    assert set(model.labels_) <= set(range(4))
+
+
+@pytest.mark.parametrize(
+    ("spaces", "message"),
+    [
+        ([(20, 5)], "two spaces.*1 given"),
+        ([(20, 5), (20, 4), (20, 4)], "two spaces.*3 given"),
+        ([(20, 2), (20, 4)], "space 0 has 2 dimensions"),
+    ],
+)
+def test_spaces_that_do_not_fit(spaces, message):
+    arrays = [np.ones(shape, np.float32) for shape in spaces]
+    with pytest.raises(ValueError, match=message):
+        Hume(3, outer_steps=10**9).fit(arrays)
+
+
+@pytest.mark.parametrize("train_fraction", [0.01, 0.999, 1.0, 1.5])
+def test_a_fraction_that_leaves_no_rows(blobs, train_fraction):
+    spaces, _ = blobs(20, 3, (5, 4))
+    if train_fraction == 0.999:  # 19 of 20 rows train, and one tests
+        Hume(3, **QUICK, train_fraction=train_fraction).fit(spaces)
+        return
+    with pytest.raises(ValueError, match="train_fraction=.* subset of 20 rows"):
+        Hume(3, outer_steps=10**9, train_fraction=train_fraction).fit(spaces)
+
+
+def test_predict_takes_at_most_two_spaces(blobs):
+    (z1, z2), _ = blobs(20, 3, (5, 4))
+    model = Hume(3, **QUICK).fit([z1, z2])
+    for spaces in ([z1, z2, z2], [z1] * 3):
+        with pytest.raises(ValueError, match="3 spaces given"):
+            model.predict(spaces)
+    with pytest.raises(ValueError, match="space 0 has 4 dimensions.*used 5"):
+        model.predict([z2, z1])

@@ -1,0 +1,139 @@
+"""The inner loops against torch.optim, autograd and finite differences."""
+
+import pytest
+import torch
+from torch import nn
+
+from hume_turtle.inner import Adam, descend, head_gradient, train_heads
+from hume_turtle.task_encoder import draw_heads, with_constant
+
+
+def streams(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def random_labeling(runs, classes, rows, seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(runs, classes, rows, generator=generator, dtype=dtype).softmax(1)
+
+
+def test_adam_is_pytorchs_with_a_learning_rate_a_run():
+    generator = torch.Generator().manual_seed(0)
+    lrs = torch.tensor([0.1, 0.003])
+    starts = [torch.randn(2, 3, 4, generator=generator), torch.randn(2, 3, generator=generator)]
+    ours = [start.clone() for start in starts]
+    theirs = [[start[run].clone() for start in starts] for run in range(2)]
+    adam = Adam(ours, lrs)
+    torch_adam = [torch.optim.Adam(p, lr=float(lr)) for p, lr in zip(theirs, lrs)]
+    for step in range(12):
+        if step == 6:
+            adam.scale_lr(0.1)
+            for optimiser in torch_adam:
+                optimiser.param_groups[0]["lr"] *= 0.1
+        scale = 10.0 ** (3 * (step % 3) - 6)  # tiny gradients show where eps stands
+        gradients = [scale * torch.randn(start.shape, generator=generator) for start in starts]
+        if step == 3:
+            gradients[0][:, 0] = 0
+        adam.step(gradients)
+        for run, optimiser in enumerate(torch_adam):
+            for parameter, gradient in zip(theirs[run], gradients):
+                parameter.grad = gradient[run].clone()
+            optimiser.step()
+        for i, parameter in enumerate(ours):
+            expected = torch.stack([theirs[run][i] for run in range(2)])
+            torch.testing.assert_close(parameter, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_adam_starts_anew_after_reset():
+    generator = torch.Generator().manual_seed(0)
+    parameter, value = torch.randn(2, 3, generator=generator), torch.zeros(2, 3)
+    gradients = [torch.randn(2, 3, generator=generator) for _ in range(3)]
+    adam = Adam([parameter], torch.tensor([0.1, 0.2]))
+    for gradient in gradients:
+        adam.step([gradient])
+    adam.reset([value])
+    fresh = Adam([value.clone()], torch.tensor([0.1, 0.2]))
+    for gradient in gradients:
+        adam.step([gradient])
+        fresh.step([gradient])
+    assert torch.equal(parameter, fresh.parameters[0])
+    assert torch.equal(value, torch.zeros(2, 3)), "the values of the reset were moved"
+
+
+def test_head_gradient_is_autograds():
+    head = torch.randn(2, 3, 5, requires_grad=True)
+    space, residual = torch.randn(7, 5), torch.randn(2, 3, 7)
+    (head @ space.T * residual).sum().backward()
+    torch.testing.assert_close(head_gradient(residual, space), head.grad)
+
+
+def test_train_heads_is_adam_on_cross_entropy():
+    dims, classes, rows, lrs = [4, 6, 3], 3, 20, torch.tensor([0.05, 0.01])
+    heads = draw_heads(dims, classes, streams(0, 1))
+    spaces = [torch.randn(rows, dim, generator=torch.Generator().manual_seed(dim)) for dim in dims]
+    labeling = random_labeling(2, classes, rows)
+    adam = Adam([head.clone() for head in heads], lrs)
+    train_heads(adam, [with_constant(space) for space in spaces], labeling, steps=7)
+    for run in range(2):
+        layers = [nn.Linear(dim, classes) for dim in dims]
+        for layer, head in zip(layers, heads):
+            layer.weight.data, layer.bias.data = head[run, :, :-1].clone(), head[run, :, -1].clone()
+        optimiser = torch.optim.Adam(
+            [p for m in layers for p in m.parameters()], lr=float(lrs[run])
+        )
+        for _ in range(7):
+            loss = sum(
+                nn.functional.cross_entropy(layer(space), labeling[run].T)
+                for layer, space in zip(layers, spaces)
+            )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        for layer, head in zip(layers, adam.parameters):
+            torch.testing.assert_close(head[run, :, :-1], layer.weight, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(head[run, :, -1], layer.bias, rtol=1e-4, atol=1e-5)
+
+
+def unrolled(head, labeling, space, steps, lr):
+    """Gradient descent by autograd, one problem: (C, d + 1), (C, n), (n, d + 1)."""
+    for _ in range(steps):
+        error = -(labeling * (space @ head.T).log_softmax(1).T).sum(0).mean()
+        (gradient,) = torch.autograd.grad(error, head, create_graph=True)
+        head = head - lr * gradient
+    return head, error
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_unrolled_descent_is_autograd_through_every_step(steps):
+    generator = torch.Generator().manual_seed(steps)
+    B, C, n, d, lr = 3, 4, 8, 5, 0.7
+    head = torch.randn(B, C, d + 1, generator=generator, dtype=torch.float64, requires_grad=True)
+    logits = torch.randn(B, C, n, generator=generator, dtype=torch.float64, requires_grad=True)
+    space = torch.randn(B, n, d + 1, generator=generator, dtype=torch.float64)
+    weights = torch.randn(B, C, d + 1, generator=generator, dtype=torch.float64)
+    labeling = logits.softmax(1)
+    trained, error = descend(head, labeling, space, steps, lr)
+    assert not error.requires_grad
+    gradients = torch.autograd.grad((trained * weights).sum(), (head, logits), retain_graph=True)
+    pairs = [unrolled(head[b], labeling[b], space[b], steps, lr) for b in range(B)]
+    torch.testing.assert_close(trained, torch.stack([trained for trained, _ in pairs]))
+    torch.testing.assert_close(error, torch.stack([error for _, error in pairs]))
+    total = sum((trained * w).sum() for (trained, _), w in zip(pairs, weights))
+    for ours, theirs in zip(gradients, torch.autograd.grad(total, (head, logits))):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_unrolled_descent_against_finite_differences():
+    generator = torch.Generator().manual_seed(0)
+    head = torch.randn(2, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    space = torch.randn(2, 6, 5, generator=generator, dtype=torch.float64)
+    labeling = random_labeling(2, 3, 6, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda h, t: descend(h, t, space, 6, 0.8)[0], (head, labeling))
+
+
+def test_unrolled_descent_lowers_its_error():
+    (head,) = draw_heads([5], 3, streams(0, 1))
+    space = with_constant(torch.randn(30, 5)).expand(2, -1, -1)
+    labeling = random_labeling(2, 3, 30)
+    errors = torch.stack([descend(head, labeling, space, steps, 0.1)[1] for steps in (1, 5, 50)])
+    assert (errors.diff(dim=0) < 0).all()
