@@ -34,15 +34,22 @@ def save_figure(fig: Figure, folder: str | Path, name: str) -> list[Path]:
 
 
 def save_table(
-    frame: pd.DataFrame, folder: str | Path, name: str, float_format: str = "%.4f"
+    frame: pd.DataFrame,
+    folder: str | Path,
+    name: str,
+    float_format: str = "%.4f",
+    *,
+    shown: pd.DataFrame | None = None,
 ) -> list[Path]:
-    """Write `<folder>/<name>.csv` and the same as a Markdown table, `.md`; without the index.
+    """Write `<folder>/<name>.csv` and a Markdown table, `.md`; without the index.
 
     `float_format` is a %-format. A missing value is empty in the CSV and a dash in Markdown.
+    `shown`: what the Markdown shows where that is not the CSV's own rows.
     """
     csv = frame.to_csv(index=False, float_format=float_format, lineterminator="\n")
+    markdown = markdown_table(frame if shown is None else shown, float_format)
     paths = [Path(folder, f"{name}.csv"), Path(folder, f"{name}.md")]
-    for path, text in zip(paths, (csv, markdown_table(frame, float_format)), strict=True):
+    for path, text in zip(paths, (csv, markdown), strict=True):
         with atomic_write(path) as file:
             file.write(text.encode())
     return paths

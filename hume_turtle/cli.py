@@ -38,6 +38,12 @@ def parser() -> argparse.ArgumentParser:
     stage("report", "publish notebooks, tables and figures")
 
     command = commands.add_parser(
+        "bench", help="time every method", description="Writes data/measured/<suite>.csv."
+    )
+    command.add_argument("--dataset", default="digits")
+    command.set_defaults(run=run_bench)
+
+    command = commands.add_parser(
         "label", help="label the rows of your own embeddings", description="TURTLE on .npy files."
     )
     command.add_argument("spaces", nargs="+", help=".npy files (n, d_k) of the same rows")
@@ -52,18 +58,33 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run_stage(name: str, options: argparse.Namespace, positional: tuple[str, ...]) -> None:
-    """Run a stage of the suite in the current directory, with the threads its params name."""
-    import yaml
-
-    with open("params.yaml", encoding="utf-8") as file:
-        threads = str(yaml.safe_load(file)["threads"])
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = threads  # the number of threads changes the last bits
+    """Run a stage of the suite in the current directory."""
+    set_threads()
 
     from hume_turtle import pipeline
     from hume_turtle.suite import Suite
 
     getattr(pipeline, name)(Suite.open(), *(getattr(options, argument) for argument in positional))
+
+
+def run_bench(options: argparse.Namespace) -> None:
+    set_threads()
+
+    from hume_turtle.bench import measure
+    from hume_turtle.suite import Suite
+
+    measure(Suite.open(), options.dataset)
+
+
+def set_threads() -> None:
+    """As many threads as params.yaml names, before torch is imported: they change the last bits."""
+    import yaml
+
+    with open("params.yaml", encoding="utf-8") as file:
+        threads = str(yaml.safe_load(file)["threads"])
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = threads
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve busy machines
 
 
 def run_label(options: argparse.Namespace) -> None:

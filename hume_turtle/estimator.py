@@ -117,8 +117,9 @@ def generator(seed: int, device: torch.device) -> torch.Generator:
 
 def check_number(name: str, value, low: float, *, whole: bool = False, open_low: bool = False):
     """Raise ValueError unless `value` is a finite number of at least (or above) `low`."""
-    kind = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+    kind = int if whole else (int, float)
     limit = 2**62 if whole else float(np.finfo(np.float32).max)  # of generators and tensors
+    value = value.item() if isinstance(value, np.generic) else value
     fine = isinstance(value, kind) and not isinstance(value, bool) and abs(value) <= limit
     if not fine or value < low or (open_low and value == low):
         sort = "a whole number" if whole else "a number"

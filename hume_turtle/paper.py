@@ -15,6 +15,16 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
+def published_name(row) -> tuple[str, str, str, str]:
+    """Method, spaces, dataset and metric of a reported number, as our long table names them."""
+    return (
+        METHODS.get(row["method"], slug(row["method"])),
+        "+".join(map(slug, row["spaces"].split(" + "))),
+        row["dataset"],
+        METRICS.get(row["metric"], row["metric"]),
+    )
+
+
 def reported(folder: str | Path):
     """Every reported number as one long table, in percent.
 
@@ -54,13 +64,7 @@ def scoreboard(folder: str | Path, scores):
     table = reported(folder)
     test = scores[scores["split"] == "test"]
     means = test.groupby(["method", "spaces", "dataset", "metric"])["value"].mean()
-    keys = zip(
-        [METHODS.get(method, slug(method)) for method in table["method"]],
-        ["+".join(map(slug, spaces.split(" + "))) for spaces in table["spaces"]],
-        table["dataset"],
-        [METRICS.get(metric, metric) for metric in table["metric"]],
-    )
-    table["ours"] = [100 * means.get(key, np.nan) for key in keys]
+    table["ours"] = [100 * means.get(published_name(row), np.nan) for _, row in table.iterrows()]
     table["difference"] = table["ours"] - table["reported"]
     table["tolerance"] = table["metric"].map(TOLERANCE)
     met = table["difference"] >= -table["tolerance"]

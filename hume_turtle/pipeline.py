@@ -41,47 +41,42 @@ def fresh_folder(path: Path) -> Path:
 
 
 def pretrain(suite: Suite) -> None:
-    """Networks that know none of the datasets: `data/<suite>/networks/letters.pt`."""
-    from hume_turtle.pretrain import pretrain_letters, save_checkpoint
+    """The networks that are trained here: one on letters for all datasets, MoCo on each dataset."""
+    fresh_folder(suite.data / "networks")
+    jobs = [(suite, "letters", None)] if "letters" in suite.space_names else []
+    if "moco" in suite.space_names:
+        jobs += [(suite, "moco", dataset) for dataset in suite.datasets]
+    in_parallel(train_network, jobs)
 
-    networks = fresh_folder(suite.data / "networks")
-    if "letters" in suite.space_names:
-        settings = suite.params["pretrain"]["letters"]
-        checkpoint = pretrain_letters(settings, suite.params["pretrain"]["seed"])
-        save_checkpoint(checkpoint, networks / "letters.pt")
+
+def train_network(suite: Suite, name: str, dataset: str | None) -> None:
+    """Train one network; MoCo learns from the dataset's training images, without labels."""
+    from hume_turtle.pretrain import pretrain_letters, pretrain_moco, save_checkpoint
+
+    settings, seed = suite.params["pretrain"][name], suite.params["pretrain"]["seed"]
+    if name == "letters":
+        checkpoint = pretrain_letters(settings, seed)
+    else:
+        checkpoint = pretrain_moco(suite.images(dataset, "train").images, settings, seed)
+    save_checkpoint(checkpoint, suite.network_path(name, dataset))
 
 
 def embed(suite: Suite, dataset: str) -> None:
     """Embeddings of both splits in every space, and the true labels in a folder of their own."""
-    from hume_turtle.datasets import load_dataset
     from hume_turtle.embeddings import embed_splits, save_labels
     from hume_turtle.encoders import load_encoder
 
     fresh_folder(suite.data / "embeddings" / dataset)
     fresh_folder(suite.data / "labels" / dataset)
     for split in SPLITS:
-        loaded = load_dataset(dataset, split)
+        loaded = suite.images(dataset, split)
         save_labels(suite.data / "labels", dataset, split, loaded.labels)
         for kind, labels in loaded.attributes.items():
             save_labels(suite.data / "labels", dataset, split, labels, kind)
     for space in suite.space_names:
-        encoder = load_encoder(space, checkpoint=_checkpoint(suite, dataset, space))
+        path = suite.network_path(space, dataset)
+        encoder = load_encoder(space, checkpoint=path if path.exists() else None)
         embed_splits(suite.data / "embeddings", dataset, encoder, SPLITS)
-
-
-def _checkpoint(suite: Suite, dataset: str, space: str) -> Path | None:
-    """The checkpoint that an encoder needs; MoCo is trained on the dataset's training images."""
-    from hume_turtle.datasets import load_dataset
-    from hume_turtle.pretrain import pretrain_moco, save_checkpoint
-
-    if space == "letters":
-        return suite.data / "networks" / "letters.pt"
-    if space != "moco":
-        return None
-    settings, seed = suite.params["embed"]["moco"], suite.params["embed"]["seed"]
-    path = suite.data / "embeddings" / dataset / "moco" / "encoder.pt"
-    save_checkpoint(pretrain_moco(load_dataset(dataset, "train").images, settings, seed), path)
-    return path
 
 
 def fit(suite: Suite, dataset: str) -> None:

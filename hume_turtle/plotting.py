@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hume_turtle.artefacts import save_figure, save_table
-from hume_turtle.plotting_images import plot_clusters
+from hume_turtle.plotting_images import plot_clusters, plot_images
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,8 @@ __all__ = [
     "plot_benchmark",
     "plot_clusters",
     "plot_correlation",
+    "plot_images",
+    "plot_points",
     "plot_scoreboard",
     "plot_training",
     "plot_vs_baselines",
@@ -282,6 +284,26 @@ def plot_correlation(
     ax.set_title(f"Pearson's r = {r:.2f}".replace("-", "−") + f"   ({known.sum()} labelings)")
     if groups is not None:
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return fig
+
+
+def plot_points(spaces: Mapping[str, Any], labels: Sequence[int]) -> Figure:
+    """The same points in several two-dimensional spaces, coloured by a labeling.
+
+    Args:
+        spaces: name -> (n, 2).
+        labels: (n,) whole numbers from 0.
+    """
+    import matplotlib.pyplot as plt
+
+    labels = np.asarray(labels)
+    size = (3.2 * len(spaces), 3.2)
+    fig, axes = plt.subplots(1, len(spaces), figsize=size, squeeze=False, layout="constrained")
+    for ax, (name, points) in zip(axes.flat, spaces.items(), strict=True):
+        for label in np.unique(labels):
+            ax.scatter(*points[labels == label].T, s=22, color=COLOURS[label % 7],
+                       marker=MARKERS[label % 7], alpha=0.8, linewidth=0)
+        ax.set(title=name, aspect="equal", xticks=[], yticks=[])
     return fig
 
 

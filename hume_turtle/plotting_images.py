@@ -11,6 +11,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def plot_images(images: Sequence, *, columns: int = 10) -> Figure:
+    """Images side by side, `columns` in a row.
+
+    Args:
+        images: PIL images or arrays, grey or RGB.
+        columns: images in a row.
+    """
+    import matplotlib.pyplot as plt
+
+    rows = -(-len(images) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(0.62 * columns, 0.62 * rows), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, image in zip(axes.flat, images, strict=False):
+        ax.imshow(np.asarray(image), cmap="gray", interpolation="nearest")
+    fig.subplots_adjust(0, 0, 1, 1, wspace=0.08, hspace=0.08)
+    return fig
+
+
 def plot_clusters(
     images: np.ndarray,
     labels: np.ndarray,

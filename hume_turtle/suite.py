@@ -17,6 +17,7 @@ from hume_turtle.estimator import LabelingEstimator
 from hume_turtle.hume import Hume
 from hume_turtle.turtle import Turtle
 
+TIMING_COLUMNS = ["date", "hardware", "threads", "dataset", "method", "spaces", "metric", "value"]
 ESTIMATORS: dict[str, type[LabelingEstimator]] = {"turtle": Turtle, "hume": Hume}
 
 
@@ -85,6 +86,11 @@ class Suite:
     def images(self, dataset: str, split: str) -> ImageDataset:
         return load_dataset(dataset, split, self.data / "images")
 
+    def network_path(self, name: str, dataset: str | None) -> Path:
+        """Where a network trained here is kept: MoCo one for each dataset, letters one for all."""
+        name = f"{name}-{dataset}" if name == "moco" else name
+        return self.data / "networks" / f"{name}.pt"
+
     def fit_path(self, dataset: str, method: str, spaces: tuple[str, ...], seed: int) -> Path:
         return self.data / "fits" / dataset / method / "+".join(spaces) / f"{seed}.npz"
 
@@ -104,6 +110,16 @@ class Suite:
             ]
             for spaces in sorted(folder.iterdir())
         }
+
+    def timings(self):
+        """Measured seconds of each method, with date and hardware; empty if never measured.
+
+        They are measured apart from the pipeline (`make bench`), which must repeat to the bit.
+        """
+        import pandas as pd
+
+        path = self.root / "data" / "measured" / f"{self.name}.csv"
+        return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=TIMING_COLUMNS)
 
     def scores(self):
         """All scores as one long table: dataset, method, spaces, split, seed, metric, value.

@@ -171,6 +171,7 @@ SETTINGS = [
     {"seed": 4, "warm_start": True},
     {"n_classes": 3},
     {"batch_size": 20, "seed": np.int64(1)},
+    {"batch_size": 20, "seed": 2},  # shares its batches with the one before
 ]
 
 
