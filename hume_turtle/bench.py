@@ -1,4 +1,4 @@
-"""Seconds that each method takes, measured: apart from the pipeline, which must repeat to the bit."""
+"""Seconds that each method takes; apart from the pipeline, which must repeat to the bit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from hume_turtle.suite import ESTIMATORS, TIMING_COLUMNS, Suite
+from hume_turtle.suite import TIMING_COLUMNS, Suite, estimator_class
 
 REPEATS = 3
 
@@ -62,11 +62,11 @@ def methods(suite: Suite, dataset: str) -> dict[tuple[str, str], Callable]:
     for names in suite.choices():
         key = "+".join(names)
         jobs["k-means", key] = job(KMeansBaseline(classes), names)
-        turtle = ESTIMATORS["turtle"](classes, **settings["turtle"]["settings"])
+        turtle = estimator_class("turtle")(classes, **settings["turtle"]["settings"])
         jobs["turtle", key] = job(turtle, names)
     for phi2 in settings["hume"]["phi2"]:
         names = (settings["hume"]["phi1"], phi2)
-        hume = ESTIMATORS["hume"](classes, **settings["hume"]["settings"])
+        hume = estimator_class("hume")(classes, **settings["hume"]["settings"])
         jobs["hume", "+".join(names)] = job(hume, names)
     return jobs
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hume_turtle.pretrain import image_tensor, ink_tensor, load_checkpoint
+from hume_turtle.letters import ink_tensor
+from hume_turtle.pretrain import image_tensor, load_checkpoint
 
 
 @dataclass(frozen=True)

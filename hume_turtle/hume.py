@@ -28,9 +28,9 @@ from hume_turtle.estimator import (
 from hume_turtle.inner import Adam, descend
 from hume_turtle.metrics import match_clusters
 from hume_turtle.probes import cross_validation_score
+from hume_turtle.sampling import draw_inner_heads, draw_subsets
 from hume_turtle.task_encoder import (
     OrthonormalEncoder,
-    draw_heads,
     linear_logits,
     sparsemax,
     with_constant,
@@ -39,6 +39,33 @@ from hume_turtle.task_encoder import (
 JOINT = ("seed", "n_runs", "entropy_weight", "outer_lr")  # settings that joint runs may differ in
 ANNEAL_AT = (100, 200)  # after these outer iterations outer_lr × 0.1 and temperature ÷ 10
 WORKING_SET = 400e6  # bytes of stored softmaxes and gathered rows at a time
+
+
+def generalization_error(
+    labeling: Tensor,
+    space: Tensor,
+    head: Tensor,
+    *,
+    n_train: int,
+    inner_steps: int,
+    inner_lr: float,
+) -> tuple[Tensor, Tensor]:
+    """Error of a linear head on rows it was not trained on, for B labelings; differentiable in τ.
+
+    Args:
+        labeling: τ, (B, C, m).
+        space: Z with the constant column, (B, m, d + 1).
+        head: start of the heads, (B, C, d + 1).
+        n_train: how many of the m rows train the head; the rest test it.
+        inner_steps, inner_lr: of the gradient descent on `CE(Z_train Wᵀ, τ_train)`.
+
+    Returns:
+        The training error that the last step started from, and `CE(Z_test Wᵀ, τ_test)`, each (B,).
+    """
+    train, test = labeling[..., :n_train], labeling[..., n_train:]
+    head, train_error = descend(head, train, space[:, :n_train], inner_steps, inner_lr)
+    logits = torch.bmm(head, space[:, n_train:].mT)  # (B, C, m - n_train)
+    return train_error, -(test * logits.log_softmax(1)).sum(1).mean(-1)
 
 
 def hume_objective(
@@ -71,10 +98,9 @@ def hume_objective(
         The loss, the last inner training error, the test error and the entropy, each (B,).
     """
     labeling = sparsemax(torch.bmm(rows, space1.mT) / temperature, dim=1)  # (B, C, m)
-    train, test = labeling[..., :n_train], labeling[..., n_train:]
-    head, train_error = descend(head, train, space2[:, :n_train], inner_steps, inner_lr)
-    logits = torch.bmm(head, space2[:, n_train:].mT)  # (B, C, m - n_train)
-    test_error = -(test * logits.log_softmax(1)).sum(1).mean(-1)
+    train_error, test_error = generalization_error(
+        labeling, space2, head, n_train=n_train, inner_steps=inner_steps, inner_lr=inner_lr
+    )
     tiny = torch.finfo(labeling.dtype).tiny
     entropy = torch.special.entr(labeling.mean(-1).clamp_min(tiny)).sum(1)  # H(mean τ)
     return test_error - entropy_weight * entropy, train_error, test_error, entropy
@@ -176,39 +202,6 @@ def hume_gradient(
         parts.append(torch.stack(terms).detach())
     (gradient,) = torch.autograd.grad(rows, encoder.unconstrained, leaf.grad)
     return gradient, torch.cat(parts, dim=1).view(4, runs, subsets)
-
-
-def draw_subsets(
-    n: int, size: int, n_subsets: int, steps: int, streams: list[torch.Generator]
-) -> Iterator[Tensor]:
-    """For each outer iteration the rows of every run's subsets, (R, S, min(size, n))."""
-    for _ in range(steps):
-        yield torch.stack(
-            [
-                torch.stack([_permutation(n, stream)[:size] for _ in range(n_subsets)])
-                for stream in streams
-            ]
-        )
-
-
-def _permutation(n: int, stream: torch.Generator) -> Tensor:
-    return torch.randperm(n, generator=stream, device=stream.device)
-
-
-def draw_inner_heads(
-    dim: int, n_classes: int, n_subsets: int, fresh: bool, streams: list[torch.Generator]
-) -> Iterator[Tensor]:
-    """For each outer iteration the inner heads' starts, (R, S, C, d + 1).
-
-    A new start for every subset if `fresh`, else one that serves the whole run.
-    """
-    if not fresh:
-        (head,) = draw_heads([dim], n_classes, streams)  # (R, C, d + 1)
-        while True:
-            yield head[:, None].expand(-1, n_subsets, -1, -1)
-    while True:
-        (head,) = draw_heads([dim], n_classes * n_subsets, streams)  # (R, S C, d + 1)
-        yield head.view(len(streams), n_subsets, n_classes, dim + 1)
 
 
 def vote_shares(labelings: np.ndarray, best: int, n_classes: int) -> np.ndarray:

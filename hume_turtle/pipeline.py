@@ -11,17 +11,24 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from hume_turtle.suite import ESTIMATORS, Suite
+from hume_turtle.suite import Suite, estimator_class
 
 SPLITS = ("train", "test")
 
 
 def in_parallel(function: Callable, jobs: list[tuple]) -> list:
-    """Call `function(*job)` for every job on all cores, each on one thread; results in order."""
+    """Call `function(*job)` for every job on all cores, each on one thread; results in order.
+
+    Where there is a GPU the jobs take it in turns.
+    """
+    import torch
     from joblib import Parallel, cpu_count, delayed
 
-    workers = min(len(jobs), cpu_count())
-    return Parallel(n_jobs=workers)(delayed(_on_one_thread)(function, job) for job in jobs)
+    from hume_turtle import probes, turtle  # noqa: F401  forked workers need not import them again
+
+    workers = 1 if torch.cuda.is_available() else min(len(jobs), cpu_count())
+    parallel = Parallel(n_jobs=workers, backend="multiprocessing", batch_size=1)
+    return parallel(delayed(_on_one_thread)(function, job) for job in jobs)
 
 
 def _on_one_thread(function: Callable, job: tuple):
@@ -51,7 +58,8 @@ def pretrain(suite: Suite) -> None:
 
 def train_network(suite: Suite, name: str, dataset: str | None) -> None:
     """Train one network; MoCo learns from the dataset's training images, without labels."""
-    from hume_turtle.pretrain import pretrain_letters, pretrain_moco, save_checkpoint
+    from hume_turtle.letters import pretrain_letters
+    from hume_turtle.pretrain import pretrain_moco, save_checkpoint
 
     settings, seed = suite.params["pretrain"][name], suite.params["pretrain"]["seed"]
     if name == "letters":
@@ -91,8 +99,8 @@ def fit(suite: Suite, dataset: str) -> None:
 
 def fit_seeds(suite: Suite, dataset: str, method: str, names: tuple[str, ...]) -> None:
     """Fit one method in one choice of spaces with every seed, as one batch, and save the fits."""
-    settings = suite.params["fit"]
-    model = ESTIMATORS[method](suite.params["classes"][dataset], **settings[method]["settings"])
+    classes, settings = suite.params["classes"][dataset], suite.params["fit"]
+    model = estimator_class(method)(classes, **settings[method]["settings"])
     seeds = settings["seeds"]
     fits = model.fit_many(
         suite.spaces(dataset, names, "train"), [{"seed": seed} for seed in seeds]

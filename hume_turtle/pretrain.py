@@ -1,18 +1,15 @@
-"""Pretraining of the two small networks that make the default suite's spaces.
+"""The small networks of the default suite, their training, and MoCo on a dataset's own images.
 
-`letters` stands for the large pretrained model: supervised, on letters rendered from fonts, never
-on the target images. `moco` stands for HUME's φ1: self-supervised on the target dataset itself.
-Both are the same convolutional network for 8×8 images, and both are stored as plain tensors and
-settings that load without running any pickled code.
+`moco` stands for HUME's φ1: self-supervised on the target dataset itself. The letters network
+(letters.py) is made of the same convolutional network for 8×8 images. Both are stored as plain
+tensors and settings that load without running any pickled code.
 """
 from __future__ import annotations
 
 import copy
 import pickle
-import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,31 +20,7 @@ from torch import Tensor, nn
 
 from hume_turtle.files import atomic_write
 
-LETTERS = string.ascii_letters  # a-z then A-Z
-SAME_SHAPE = "cosvwxz"  # size normalisation erases what tells these from their capitals
-CLASSES = [LETTERS.index(c.lower() if c.lower() in SAME_SHAPE else c) for c in LETTERS]
-SIZE = 8  # pixels a side, of the images that both networks see
-BOX = 16  # pixels a side of the box a character is fitted to, before 2×2 blocks are averaged
-CHARACTER = (10, 16)  # its width and height there: NIST form reader's 20×32 in 32×32, halved
-GLYPH = 32  # pixels a side of a rendered glyph's canvas
-
-
-@dataclass(frozen=True)
-class LetterSettings:
-    """How the letters network is trained; chosen on letters of held-out fonts."""
-
-    dim: int = 128
-    width: int = 16
-    steps: int = 1000
-    batch_size: int = 128
-    lr: float = 1e-2
-    weight_decay: float = 1e-3
-    rotation: float = 0.12  # radians, deviation
-    shear: float = 0.2  # deviation of the slant
-    stretch: float = 0.15  # deviation of the log aspect ratio
-    elastic: float = 0.1  # deviation of the displacement, in half canvases
-    ink: tuple[float, float] = (0.24, 0.38)  # share of the image that is ink: stroke thickness
-    held_out: tuple[str, ...] = ()  # font names left out, for `letters_accuracy`
+SIZE = 8  # pixels a side, of the images that the networks see
 
 
 @dataclass(frozen=True)
@@ -78,7 +51,7 @@ class MocoSettings:
     noise: float = 0.03  # deviation of each pixel
 
 
-Settings = TypeVar("Settings", LetterSettings, MocoSettings)
+Settings = TypeVar("Settings")  # LetterSettings or MocoSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +74,16 @@ class Checkpoint:
     losses: list[float]
     held_out_accuracy: float | None = None
 
-    def network(self) -> SmallConvNet:
+    def network(self) -> nn.Module:
         """The network with its weights. Raises ValueError if they are of another shape."""
-        network = SmallConvNet(self.in_channels, self.settings["dim"], self.settings["width"])
+        dim, width = self.settings["dim"], self.settings["width"]
+        if "networks" in self.settings:
+            parts = self.settings["networks"]
+            network = SideBySide(
+                SmallConvNet(self.in_channels, dim // parts, width) for _ in range(parts)
+            )
+        else:
+            network = SmallConvNet(self.in_channels, dim, width)
         try:
             network.load_state_dict(self.state)
         except RuntimeError as error:
@@ -137,182 +117,17 @@ class SmallConvNet(nn.Module):
         return self.head(self.body(x))
 
 
-def latin_fonts() -> list[Path]:
-    """The TrueType fonts inside matplotlib that draw all 52 latin letters, sorted by name.
+class SideBySide(nn.ModuleList):
+    """Networks that see the same images, their outputs joined: (B, ...) to (B, sum of dims)."""
 
-    A font qualifies if the glyph it gives a letter bears that letter's name, which leaves out
-    symbol fonts (they put symbols there) and the last-resort font (one glyph for all).
-    """
-    import matplotlib
-    from matplotlib.ft2font import FT2Font
-
-    def is_latin(path: Path) -> bool:
-        font = FT2Font(str(path))
-        charmap = font.get_charmap()
-        codes = [charmap.get(ord(letter)) for letter in LETTERS]
-        return None not in codes and all(
-            font.get_glyph_name(code) == letter for code, letter in zip(codes, LETTERS, strict=True)
-        )
-
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return [path for path in sorted(folder.glob("*.ttf")) if is_latin(path)]
-
-
-@cache
-def render_character(path: Path, character: str) -> np.ndarray:
-    """Signed distance to the outline in pixels, positive in the ink: (GLYPH, GLYPH) float32.
-
-    A distance lets the stroke be drawn at any thickness later, by where it is cut.
-    """
-    from PIL import Image, ImageDraw, ImageFont
-    from scipy.ndimage import distance_transform_edt
-
-    font = ImageFont.truetype(str(path), 200)
-    left, top, right, bottom = font.getbbox(character)
-    scale = 0.7 * GLYPH / max(right - left, bottom - top)  # leave room to turn and shear
-    font = ImageFont.truetype(str(path), 200 * scale * 2)  # twice as fine than the canvas
-    canvas = Image.new("L", (2 * GLYPH, 2 * GLYPH))
-    left, top, right, bottom = font.getbbox(character)
-    at = (GLYPH - (left + right) / 2, GLYPH - (top + bottom) / 2)
-    ImageDraw.Draw(canvas).text(at, character, fill=255, font=font)
-    ink = np.asarray(canvas) > 127
-    distance = (distance_transform_edt(ink) - distance_transform_edt(~ink)) / 2
-    return distance.reshape(GLYPH, 2, GLYPH, 2).mean((1, 3)).astype(np.float32)
-
-
-def render_letters(fonts: Sequence[Path]) -> tuple[Tensor, Tensor]:
-    """Every letter in every font: distances (52 F, 1, GLYPH, GLYPH) and classes (52 F,)."""
-    glyphs = np.stack([render_character(path, letter) for path in fonts for letter in LETTERS])
-    return torch.from_numpy(glyphs)[:, None], torch.tensor(CLASSES).repeat(len(fonts))
-
-
-def write_by_hand(glyphs: Tensor, settings: LetterSettings, generator: torch.Generator) -> Tensor:
-    """Distort glyphs as a hand would and read them as NIST's form reader does.
-
-    Slant, turn, stretch and an elastic deformation; then the character is cropped to its bounding
-    box, fitted to CHARACTER in a square box, its stroke brought to a thickness, and 2×2 blocks are
-    averaged: how the 8×8 digit bitmaps came about.
-
-    glyphs: (B, 1, GLYPH, GLYPH) signed distances. Returns (B, 1, 8, 8), ink 1 on ground 0.
-    """
-    size = len(glyphs)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(size, *shape, generator=generator)
-
-    angle, aspect = settings.rotation * normal(), (settings.stretch * normal()).exp()
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(size)
-    turn = torch.stack([cos, -sin, sin, cos], 1).view(size, 2, 2)
-    slant = torch.stack([aspect, settings.shear * normal(), zero, 1 / aspect], 1).view(size, 2, 2)
-    affine = F.pad(turn @ slant, (0, 1))  # (B, 2, 3), no translation: the crop undoes it
-    grid = F.affine_grid(affine, [size, 1, GLYPH, GLYPH], align_corners=False)
-    waves = settings.elastic * normal(2, 4, 4)  # a coarse field, so strokes bend and do not break
-    grid = grid + F.interpolate(waves, (GLYPH, GLYPH), mode="bicubic").permute(0, 2, 3, 1)
-    distance = F.grid_sample(glyphs, grid, padding_mode="border", align_corners=False)
-
-    low, high = settings.ink
-    share = low + (high - low) * torch.rand(size, 1, generator=generator)
-    cut = torch.zeros(size, 1, 1, 1)
-    for _ in range(2):  # the box is that of the stroke at its final thickness, which the box sets
-        grid = character_grid((distance > cut)[:, 0])
-        fitted = F.grid_sample(distance, grid, padding_mode="border", align_corners=False)
-        ranked = fitted.flatten(1).sort(1, descending=True).values  # (B, BOX²)
-        cut = ranked.gather(1, (share * ranked.shape[1]).long()).view(size, 1, 1, 1)
-    return F.avg_pool2d(torch.sigmoid(2.5 * (fitted - cut)), BOX // SIZE)
-
-
-def character_grid(ink: Tensor) -> Tensor:
-    """Sampling grid that stretches each character's bounding box to CHARACTER in the box.
-
-    ink: (B, H, W) bool. Returns (B, BOX, BOX, 2) in grid_sample's coordinates.
-    """
-    axes = []
-    for across, pixels in zip((1, 2), CHARACTER, strict=True):  # x, then y
-        line = ink.any(across).float()  # (B, W) or (B, H)
-        length = line.shape[1]
-        first, last = line.argmax(1), length - line.flip(1).argmax(1)
-        centre, half = (first + last) / length - 1, (last - first) / length
-        steps = torch.linspace(-1, 1, 2 * BOX + 1)[1::2]  # pixel centres
-        axes.append((centre, half * BOX / pixels, steps))
-    (cx, hx, steps), (cy, hy, _) = axes
-    hx = torch.maximum(hx, 0.25 * hy)  # a bare vertical bar must not become a block
-    x = (cx[:, None] + hx[:, None] * steps)[:, None, :].expand(-1, BOX, -1)
-    y = (cy[:, None] + hy[:, None] * steps)[:, :, None].expand(-1, -1, BOX)
-    return torch.stack([x, y], 3)
-
-
-def standardise(images: Tensor) -> Tensor:
-    """Each image of (B, C, H, W) to mean 0 and deviation 1; a blank one to zeros."""
-    images = images - images.mean((1, 2, 3), keepdim=True)
-    return images / images.std((1, 2, 3), keepdim=True, correction=0).clamp_min(1e-3)
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([part(x) for part in self], 1)
 
 
 def image_tensor(image: Any) -> Tensor:
     """A PIL image as (C, H, W) pixels from 0 to 1, all its channels kept."""
     pixels = np.asarray(image, dtype=np.float32) / 255
     return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)
-
-
-def ink_tensor(image: Any) -> Tensor:
-    """A PIL image as the letters network sees it: (1, H, W), luminance, ink positive, standardised.
-
-    The ground is what the left and right edges show, which characters seldom reach; whatever its
-    colour, and whether ink is lighter or darker, the same strokes give the same tensor.
-    """
-    pixels = image_tensor(image)
-    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None] if len(pixels) == 3 else 1.0
-    grey = (pixels * weights).sum(0, keepdim=True)  # (1, H, W)
-    contrast = grey - grey[..., [0, -1]].median()
-    polarity = -1.0 if contrast.mean() < 0 else 1.0
-    return standardise(polarity * contrast[None])[0]
-
-
-def pretrain_letters(
-    settings: LetterSettings | Mapping[str, Any] | None = None, seed: int = 0
-) -> Checkpoint:
-    """Train the network to name letters written by hand from fonts; (B, 1, 8, 8) standardised ink.
-
-    Raises ValueError for unknown settings, and for held-out fonts that do not exist.
-    """
-    settings = resolve(LetterSettings, settings)
-    fonts = latin_fonts()
-    unknown = set(settings.held_out) - {font.stem for font in fonts}
-    if unknown:
-        raise ValueError(f"no such fonts to hold out: {', '.join(sorted(unknown))}")
-    glyphs, classes = render_letters([f for f in fonts if f.stem not in settings.held_out])
-    network, classifier = seeded(seed, lambda: (
-        SmallConvNet(1, settings.dim, settings.width),
-        nn.Sequential(
-            nn.BatchNorm1d(settings.dim), nn.ReLU(), nn.Linear(settings.dim, len(LETTERS))
-        ),
-    ))
-    generator = torch.Generator().manual_seed(seed)
-
-    def loss(rows: Tensor) -> Tensor:
-        images = standardise(write_by_hand(glyphs[rows], settings, generator))
-        return F.cross_entropy(classifier(network(images)), classes[rows])
-
-    batches = shuffled_batches(len(glyphs), settings.batch_size, settings.steps, generator)
-    losses = train([network, classifier], loss, batches, settings, "letters")
-    accuracy = None
-    if settings.held_out:
-        unseen = render_letters([f for f in fonts if f.stem in settings.held_out])
-        accuracy = letters_accuracy(nn.Sequential(network, classifier), *unseen, settings, seed)
-    return checkpoint_of("letters", network, settings, seed, losses, accuracy)
-
-
-@torch.no_grad()
-def letters_accuracy(
-    model: nn.Module, glyphs: Tensor, classes: Tensor, settings: LetterSettings, seed: int
-) -> float:
-    """Share of letters named rightly over five writings of each glyph."""
-    generator = torch.Generator().manual_seed(seed)
-    model.eval()
-    hits = [
-        model(standardise(write_by_hand(glyphs, settings, generator))).argmax(1) == classes
-        for _ in range(5)
-    ]
-    return torch.cat(hits).float().mean().item()
 
 
 def pretrain_moco(

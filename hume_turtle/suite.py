@@ -8,17 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from hume_turtle.datasets import ImageDataset, load_dataset
-from hume_turtle.embeddings import load_embedding, load_labels
-from hume_turtle.estimator import LabelingEstimator
-from hume_turtle.hume import Hume
-from hume_turtle.turtle import Turtle
+    from hume_turtle.datasets import ImageDataset
+    from hume_turtle.estimator import LabelingEstimator
 
 TIMING_COLUMNS = ["date", "hardware", "threads", "dataset", "method", "spaces", "metric", "value"]
-ESTIMATORS: dict[str, type[LabelingEstimator]] = {"turtle": Turtle, "hume": Hume}
+
+
+def estimator_class(method: str) -> type[LabelingEstimator]:
+    """`Turtle` for "turtle", `Hume` for "hume"."""
+    import hume_turtle
+
+    return getattr(hume_turtle, method.capitalize())
 
 
 @dataclass(frozen=True)
@@ -76,14 +81,20 @@ class Suite:
         Raises:
             FileNotFoundError: if the pipeline has not made them.
         """
+        from hume_turtle.embeddings import load_embedding
+
         names = names.split("+") if isinstance(names, str) else names
         return [load_embedding(self.data / "embeddings", dataset, name, split) for name in names]
 
     def labels(self, dataset: str, split: str) -> np.ndarray:
         """True labels (n,), for evaluation only."""
+        from hume_turtle.embeddings import load_labels
+
         return load_labels(self.data / "labels", dataset, split)
 
     def images(self, dataset: str, split: str) -> ImageDataset:
+        from hume_turtle.datasets import load_dataset
+
         return load_dataset(dataset, split, self.data / "images")
 
     def network_path(self, name: str, dataset: str | None) -> Path:
@@ -105,7 +116,7 @@ class Suite:
             raise FileNotFoundError(f"no fits in {folder}: run the pipeline first (make repro)")
         return {
             spaces.name: [
-                ESTIMATORS[method].load(path, device="cpu")
+                estimator_class(method).load(path, device="cpu")
                 for path in sorted(spaces.glob("*.npz"), key=lambda path: int(path.stem))
             ]
             for spaces in sorted(folder.iterdir())

@@ -25,6 +25,7 @@ from hume_turtle.estimator import (
     to_device,
 )
 from hume_turtle.inner import Adam, train_heads
+from hume_turtle.sampling import draw_batches
 from hume_turtle.task_encoder import (
     SoftmaxEncoder,
     draw_heads,
@@ -34,7 +35,6 @@ from hume_turtle.task_encoder import (
 )
 
 JOINT = ("seed", "gamma", "inner_lr", "outer_lr")  # settings that joint runs may differ in
-BATCH_SEED = 0  # rows of a batch come from a stream of their own, so that joint runs share them
 
 
 def prediction_error(inner_logits: list[Tensor], labeling: Tensor) -> Tensor:
@@ -116,13 +116,6 @@ def minimise_turtle(
         record.append(torch.stack(terms).detach())
     history = torch.stack(record, dim=1)  # (3, T, R)
     return inner.parameters, dict(zip(("loss", "prediction_error", "entropy"), history))
-
-
-def draw_batches(n: int, size: int, steps: int, device: torch.device) -> Iterator[Tensor | None]:
-    """`steps` batches of `min(size, n)` distinct rows; None stands for all rows."""
-    stream = generator(BATCH_SEED, device)
-    for _ in range(steps):
-        yield None if size >= n else torch.randperm(n, generator=stream, device=device)[:size]
 
 
 class Turtle(LabelingEstimator):

@@ -11,7 +11,8 @@ from PIL import Image
 from hume_turtle.datasets import load_dataset
 from hume_turtle.embeddings import embed
 from hume_turtle.encoders import load_encoder
-from hume_turtle.pretrain import ink_tensor, pretrain_letters, pretrain_moco, save_checkpoint
+from hume_turtle.letters import ink_tensor, pretrain_letters
+from hume_turtle.pretrain import pretrain_moco, save_checkpoint
 
 
 @pytest.fixture(scope="module")

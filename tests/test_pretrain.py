@@ -1,4 +1,4 @@
-"""Pretraining: the rendered letters, the writing, and tiny runs of both trainings."""
+"""Pretraining: MoCo in tiny runs, its views, and the checkpoints."""
 from __future__ import annotations
 
 import pickle
@@ -7,32 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from hume_turtle import pretrain
 from hume_turtle.datasets import load_dataset
 from hume_turtle.pretrain import (
-    CLASSES,
-    LETTERS,
-    LetterSettings,
     MocoSettings,
     augment,
-    character_grid,
-    latin_fonts,
     load_checkpoint,
-    pretrain_letters,
     pretrain_moco,
-    render_letters,
     save_checkpoint,
-    standardise,
-    write_by_hand,
 )
 
-TINY_LETTERS = {"steps": 30, "batch_size": 48, "width": 8, "dim": 32}
 TINY_MOCO = {"steps": 30, "batch_size": 48, "width": 8, "memory": 96}
-
-
-@pytest.fixture(scope="module")
-def glyphs():
-    return render_letters(latin_fonts()[:3])
 
 
 @pytest.fixture(scope="module")
@@ -42,90 +26,6 @@ def images():
 
 def same(a, b):
     return a.losses == b.losses and all(torch.equal(a.state[k], b.state[k]) for k in a.state)
-
-
-def test_only_fonts_with_plain_latin_letters():
-    names = {path.stem for path in latin_fonts()}
-    assert {"DejaVuSans", "STIXGeneral", "cmr10"} <= names
-    assert not names & {"cmsy10", "cmex10", "LastResortHE-Regular", "STIXSizOneSymReg"}
-
-
-def test_exactly_the_52_letters_are_rendered_and_never_a_digit(monkeypatch):
-    drawn = []
-    blank = np.zeros((pretrain.GLYPH, pretrain.GLYPH), np.float32)
-
-    def record(path, character):
-        drawn.append((path, character))
-        return blank
-
-    monkeypatch.setattr(pretrain, "render_character", record)
-    fonts = latin_fonts()
-    render_letters(fonts)
-    assert sorted(set(drawn)) == sorted((font, letter) for font in fonts for letter in LETTERS)
-    assert len(LETTERS) == 52
-    assert LETTERS.isalpha()
-    assert LETTERS.isascii()
-
-
-def test_letters_are_ink_inside_the_canvas(glyphs):
-    distance, classes = glyphs
-    assert distance.shape == (156, 1, pretrain.GLYPH, pretrain.GLYPH)
-    edge = torch.cat([distance[..., [0, -1], :].flatten(1), distance[..., [0, -1]].flatten(1)], 1)
-    assert edge.max() < 0 < distance.flatten(1).max(1).values.min()
-    assert [LETTERS[c] for c in classes[:52]] == [LETTERS[c] for c in CLASSES]
-    assert CLASSES[LETTERS.index("O")] == CLASSES[LETTERS.index("o")]
-    assert CLASSES[LETTERS.index("A")] != CLASSES[LETTERS.index("a")]
-
-
-def test_writing_is_size_normalised_like_the_digit_bitmaps(glyphs):
-    generator = torch.Generator().manual_seed(0)
-    written = write_by_hand(glyphs[0], LetterSettings(), generator)  # (156, 1, 8, 8)
-    assert written.shape == (156, 1, 8, 8)
-    assert written.min() >= 0
-    assert written.max() <= 1
-    assert (written[:, 0, [0, -1]].amax(2) > 0.2).float().mean() > 0.9  # top and bottom reached
-    assert written[..., [0, -1]].mean() < 0.1  # the margins at the sides
-    low, high = LetterSettings().ink
-    ink = written.mean((1, 2, 3))
-    assert ink.min() > low - 0.04
-    assert ink.max() < high + 0.04
-    again = write_by_hand(glyphs[0], LetterSettings(), torch.Generator().manual_seed(0))
-    assert torch.equal(written, again)
-
-
-def test_the_bounding_box_fills_the_character_box():
-    ink = torch.zeros(1, 40, 40, dtype=torch.bool)
-    ink[0, 5:15, 8:18] = True
-    grid = character_grid(ink)
-    picture = ink.float()[:, None]
-    box = torch.nn.functional.grid_sample(picture, grid, align_corners=False)[0, 0] > 0.5
-    rows, columns = box.any(1).nonzero().flatten(), box.any(0).nonzero().flatten()
-    assert (rows[0], rows[-1]) == (0, 15)
-    assert (columns[0], columns[-1]) == (3, 12)  # 10 pixels, centred in 16
-
-
-def test_standardise():
-    images = torch.rand(5, 1, 8, 8) * torch.tensor([1, 10, 0.1, 3, 0])[:, None, None, None]
-    result = standardise(images)
-    torch.testing.assert_close(result.mean((1, 2, 3)), torch.zeros(5), atol=1e-5, rtol=0)
-    deviations = torch.tensor([1.0, 1, 1, 1, 0])
-    torch.testing.assert_close(result.std((1, 2, 3), correction=0), deviations)
-
-
-def test_letters_learn_and_repeat_bit_for_bit():
-    first, second = pretrain_letters(TINY_LETTERS), pretrain_letters(TINY_LETTERS)
-    assert np.mean(first.losses[-5:]) < 0.85 * np.mean(first.losses[:5])
-    assert same(first, second)
-    assert not same(first, pretrain_letters({**TINY_LETTERS, "steps": 2}, seed=1))
-
-
-def test_held_out_fonts_are_scored():
-    settings = {**TINY_LETTERS, "held_out": ["DejaVuSerif", "cmti10"]}
-    checkpoint = pretrain_letters(settings)
-    assert 3 / 52 < checkpoint.held_out_accuracy <= 1  # well above chance
-    assert pretrain_letters({**TINY_LETTERS, "steps": 1}).held_out_accuracy is None
-    with pytest.raises(ValueError, match=r"no such fonts.*Comic"):
-        pretrain_letters({"held_out": ["Comic"]})
 
 
 def test_moco_learns_and_repeats_bit_for_bit(images):
@@ -140,7 +40,6 @@ def test_pretraining_leaves_the_global_generator_alone(images):
     expected = torch.rand(3)
     torch.manual_seed(5)
     pretrain_moco(images, {**TINY_MOCO, "steps": 1})
-    pretrain_letters({**TINY_LETTERS, "steps": 1})
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -155,8 +54,6 @@ def test_views_differ_but_keep_the_image():
 
 
 def test_bad_input_is_refused_before_any_work(images):
-    with pytest.raises(ValueError, match=r"unknown settings depth"):
-        pretrain_letters({"depth": 3})
     with pytest.raises(ValueError, match=r"unknown settings depth"):
         pretrain_moco(images, {"depth": 3})
     with pytest.raises(ValueError, match=r"at least two"):
