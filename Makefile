@@ -13,6 +13,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONHASHSEED := 0
 export MPLBACKEND := Agg
 export TQDM_DISABLE := 1
+export OMP_WAIT_POLICY := passive
 export DVC_NO_ANALYTICS := 1
 
 # An environment is redone when it was left half made, its interpreter is gone, or the checkout moved.
@@ -22,7 +23,7 @@ ifneq ($(HEALTHY),yes)
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help repro test lab lint clean
+.PHONY: help repro test bench lab lint clean
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -35,6 +36,9 @@ repro: $(STAMP)  ## run the default suite: every number, table, figure and execu
 
 test: $(STAMP)  ## run the tests
 	python -m pytest
+
+bench: $(STAMP)  ## time every method on this machine: data/measured/digits.csv
+	hume-turtle bench
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	env -u MPLBACKEND jupyter lab --notebook-dir notebooks

@@ -64,7 +64,7 @@ def build_pixels(name: str, checkpoint: str | Path | None) -> Encoder:
 
 
 def build_pretrained(name: str, checkpoint: str | Path | None) -> Encoder:
-    """One of the networks of pretrain.py, in evaluation mode."""
+    """One of the networks of pretrain.py and letters.py, in evaluation mode."""
     if checkpoint is None:
         raise ValueError(f"encoder {name!r} needs the checkpoint file that pretraining made")
     loaded = load_checkpoint(checkpoint)

@@ -21,7 +21,8 @@ def plot_images(images: Sequence, *, columns: int = 10) -> Figure:
     import matplotlib.pyplot as plt
 
     rows = -(-len(images) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(0.62 * columns, 0.62 * rows), squeeze=False)
+    size = (0.62 * columns, 0.62 * rows)
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="none")
     for ax in axes.flat:
         ax.axis("off")
     for ax, image in zip(axes.flat, images, strict=False):

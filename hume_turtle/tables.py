@@ -49,10 +49,9 @@ def overview(table, metric: str = "cluster_accuracy"):
     chosen["cell"] = [_cell(*row) for row in chosen[["mean", "deviation", "reported"]].values]
     wide = chosen.pivot(index=["method", "spaces"], columns="dataset", values="cell")
     order = chosen.groupby(["method", "spaces"])["mean"].mean().sort_values(ascending=False)
-    datasets = [name for name in wide.columns if name != "mean"]
-    return wide.loc[order.index, [*datasets, "mean"]].fillna("–").reset_index().rename_axis(
-        columns=None
-    )
+    columns = [name for name in wide.columns if name != "mean"] + ["mean"]
+    wide = wide.reindex(index=order.index, columns=columns).astype(object).fillna("–")
+    return wide.reset_index().rename_axis(columns=None)
 
 
 def _cell(mean: float, deviation: float, reported: float) -> str:

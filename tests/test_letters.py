@@ -19,7 +19,7 @@ from hume_turtle.letters import (
 )
 from hume_turtle.pretrain import load_checkpoint, save_checkpoint
 
-TINY = {"steps": 30, "batch_size": 48, "width": 8, "dim": 32}
+TINY = {"steps": 30, "batch_size": 48, "width": 8, "dim": 32, "elastic": 0.05}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_standardise():
 
 def test_letters_learn_and_repeat_bit_for_bit():
     first, second = pretrain_letters(TINY), pretrain_letters(TINY)
-    assert np.mean(first.losses[-5:]) < 0.85 * np.mean(first.losses[:5])
+    assert np.mean(first.losses[-5:]) < 0.9 * np.mean(first.losses[:5])
     assert same(first, second)
     assert not same(first, pretrain_letters({**TINY, "steps": 2}, seed=1))
 

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from hume_turtle.cli import main
+from hume_turtle.metrics import cluster_accuracy
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    """Three well separated blobs in four dimensions: the file, and the labels behind it."""
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 20)
+    space = 4 * np.eye(3, 4)[labels] + 0.1 * random.standard_normal((60, 4))
+    np.save(tmp_path / "space.npy", space.astype(np.float16))
+    return tmp_path / "space.npy", labels
+
+
+def test_label_writes_the_labels_of_your_embeddings(blobs, tmp_path, monkeypatch, capsys):
+    from hume_turtle.turtle import Turtle
+
+    path, truth = blobs
+    quick = {**Turtle.__init__.__kwdefaults__, "outer_steps": 200, "outer_lr": 0.01}
+    monkeypatch.setattr(Turtle.__init__, "__kwdefaults__", quick)
+    output = tmp_path / "labels.npy"
+    arguments = ["label", str(path), "--classes", "3", "--warm-start", "--output", str(output)]
+    assert main(arguments) == 0
+    labels = np.load(output)
+    assert cluster_accuracy(truth, labels) == 1.0
+    assert "60 rows labelled; rows in each class: 20 20 20" in capsys.readouterr().out
+
+
+def test_bad_input_ends_with_one_line_and_writes_nothing(blobs, tmp_path, capsys):
+    path, _ = blobs
+    output = tmp_path / "labels.npy"
+    assert main(["label", str(path), "--classes", "1", "--output", str(output)]) == 2
+    assert main(["label", str(tmp_path / "no.npy"), "--classes", "3", "--output", str(output)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("hume-turtle label: n_classes=1")
+    assert "no.npy" in lines[1]
+    assert not output.exists()
+
+
+def test_a_stage_outside_a_suite_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report"]) == 2
+    assert "params.yaml" in capsys.readouterr().err

@@ -1,0 +1,129 @@
+"""Every stage and every notebook of the default suite, at a tiny size."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from hume_turtle.artefacts import publish
+from hume_turtle.notebooks import run_cells_in_process
+from hume_turtle.suite import Suite
+
+ROOT = Path(__file__).parents[1]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def tiny_params() -> dict:
+    """The default suite's settings, with next to no training."""
+    params = {**PARAMS, "datasets": ["digits"], "classes": {"digits": 10}}
+    params["pretrain"] = {"seed": 0, "letters": {"steps": 2}, "moco": {"steps": 2}}
+    params["fit"] = {
+        "seeds": [0, 1],
+        "turtle": {"settings": {"warm_start": True, "outer_steps": 20}},
+        "hume": {
+            "phi1": "moco",
+            "phi2": ["letters"],
+            "settings": {"outer_steps": 3, "inner_steps": 3, "inner_lr": 0.01, "subset_size": 100},
+        },
+    }
+    return {**params, "baselines": {"seeds": [0]}}
+
+
+def stage(folder: Path, *arguments: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [sys.executable, "-m", "hume_turtle.cli", *arguments],
+        cwd=folder, env=environment, check=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory) -> Suite:
+    """A suite in a folder of its own, up to the scores."""
+    folder = tmp_path_factory.mktemp("suite")
+    (folder / "params.yaml").write_text(yaml.safe_dump(tiny_params()))
+    shutil.copytree(ROOT / "data" / "reported", folder / "data" / "reported")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    stage(folder, "pretrain")
+    for name in ("embed", "fit", "baselines"):
+        stage(folder, name, "digits")
+    return Suite.open(folder)
+
+
+def test_stages_make_embeddings_fits_and_scores(suite):
+    for space in ("pixels", "moco", "letters"):
+        (train,) = suite.spaces("digits", space, "train")
+        (test,) = suite.spaces("digits", space, "test")
+        assert (len(train), len(test)) == (1198, 599)
+        assert np.sqrt(np.square(train).mean()) == pytest.approx(1, abs=1e-5)
+    turtle, hume = suite.fits("digits", "turtle"), suite.fits("digits", "hume")
+    assert sorted(turtle) == sorted("+".join(names) for names in suite.choices())
+    assert [fit.seed for fit in turtle["letters"]] == [0, 1]
+    assert list(hume) == ["moco+letters"]
+
+    scores = suite.scores()
+    assert set(scores["method"]) == {"turtle", "hume", "k-means", "linear-probe"}
+    assert set(scores["split"]) == {"train", "test"}
+    assert scores["value"].between(-1, 1).all()
+    assert not scores.duplicated(subset=scores.columns[:-1].tolist()).any()
+    probe = scores[(scores["method"] == "linear-probe") & (scores["metric"] == "cluster_accuracy")]
+    assert probe.set_index(["spaces", "split"])["value"]["pixels", "test"] > 0.9
+
+
+def test_no_true_label_reaches_a_fit(suite, tmp_path):
+    """Without the labels' files the fit stage gives the same bytes."""
+    folder = tmp_path / "unlabelled"
+    shutil.copytree(suite.folder, folder)
+    shutil.rmtree(folder / "data" / "digits" / "labels")
+    shutil.rmtree(folder / "data" / "digits" / "fits")
+    stage(folder, "fit", "digits")
+    made = sorted((suite.data / "fits").rglob("*.npz"))
+    assert len(made) == 2 * 7
+    for path in made:
+        again = folder / "data" / "digits" / "fits" / path.relative_to(suite.data / "fits")
+        assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", PARAMS["notebooks"])
+def test_source_notebook_holds_no_outputs(name):
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+
+
+def test_notebooks_run_and_report_publishes_every_artefact(suite):
+    for name in PARAMS["notebooks"]:
+        run = suite.data / "notebooks" / name
+        run.mkdir(parents=True)
+        parameters = {"suite_folder": str(suite.folder), "output": str(run)}
+        run_cells_in_process(ROOT / "notebooks" / f"{name}.ipynb", parameters)
+        shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", run)
+    stage(suite.folder, "report")
+    published = {path.stem for path in (suite.folder / "figures" / "digits").iterdir()}
+    assert published == set(PARAMS["artefacts"])
+    with pytest.raises(ValueError, match="clusters"):
+        publish(
+            suite.data / "notebooks", PARAMS["notebooks"],
+            [name for name in PARAMS["artefacts"] if name != "clusters"],
+            suite.folder / "figures" / "digits", suite.folder / "executed",
+        )
+
+
+def test_every_module_is_a_dependency_of_a_stage():
+    """An edit of the library re-runs what it may change."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    listed = {Path(dep).name for stage in stages.values() for dep in stage["deps"]}
+    modules = {path.name for path in (ROOT / "hume_turtle").glob("*.py")}
+    assert modules - listed == {"__init__.py", "bench.py", "cli.py", "files.py"}
+    for stage in stages.values():
+        for dep in stage["deps"]:
+            if dep.endswith(".py"):
+                assert (ROOT / dep.removeprefix("${root}/")).exists(), dep
+    assert not any("labels" in dep for dep in stages["fit"]["deps"])
