@@ -55,7 +55,7 @@ def methods(suite: Suite, dataset: str) -> dict[tuple[str, str], Callable]:
     settings, classes = suite.params["fit"], suite.params["classes"][dataset]
 
     def job(model, names: tuple[str, ...]) -> Callable:
-        spaces = suite.spaces(dataset, names, "train")
+        spaces = suite.spaces(dataset, names, suite.fit_split)
         return lambda: model.fit(spaces)
 
     jobs = {}

@@ -164,7 +164,7 @@ def write_by_hand(glyphs: Tensor, settings: LetterSettings, generator: torch.Gen
         fitted = F.grid_sample(distance, grid, padding_mode="border", align_corners=False)
         ranked = fitted.flatten(1).sort(1, descending=True).values  # (B, BOX²)
         cut = ranked.gather(1, (share * ranked.shape[1]).long()).view(size, 1, 1, 1)
-    return F.avg_pool2d(torch.sigmoid(2.5 * (fitted - cut)), BOX // SIZE)
+    return F.avg_pool2d(torch.sigmoid(10 * (fitted - cut)), BOX // SIZE)
 
 
 def centres(pixels: int) -> Tensor:

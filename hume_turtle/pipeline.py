@@ -103,7 +103,7 @@ def fit_seeds(suite: Suite, dataset: str, method: str, names: tuple[str, ...]) -
     model = estimator_class(method)(classes, **settings[method]["settings"])
     seeds = settings["seeds"]
     fits = model.fit_many(
-        suite.spaces(dataset, names, "train"), [{"seed": seed} for seed in seeds]
+        suite.spaces(dataset, names, suite.fit_split), [{"seed": seed} for seed in seeds]
     )
     for seed, fitted in zip(seeds, fits):
         fitted.save(suite.fit_path(dataset, method, names, seed))
@@ -126,14 +126,18 @@ def baselines(suite: Suite, dataset: str) -> None:
 
 
 def score_baselines(suite: Suite, dataset: str, names: tuple[str, ...]) -> list[dict]:
-    """Scores of k-means (every seed) and of the supervised linear probe in a choice of spaces."""
+    """Scores of k-means (every seed) and of the supervised linear probe in a choice of spaces.
+
+    k-means sees the rows that TURTLE and HUME see; the probe is trained on the training split.
+    """
     from hume_turtle.probes import KMeansBaseline, LinearProbe
 
-    train = suite.spaces(dataset, names, "train")
+    unlabelled = suite.spaces(dataset, names, suite.fit_split)
     rows = []
     for seed in suite.params["baselines"]["seeds"]:
-        model = KMeansBaseline(suite.params["classes"][dataset], seed=seed).fit(train)
+        model = KMeansBaseline(suite.params["classes"][dataset], seed=seed).fit(unlabelled)
         rows += score(suite, dataset, "k-means", "+".join(names), seed, model)
+    train = suite.spaces(dataset, names, "train")
     probe = LinearProbe(device="cpu").fit(train, suite.labels(dataset, "train"))
     return rows + score(suite, dataset, "linear-probe", "+".join(names), 0, probe)
 

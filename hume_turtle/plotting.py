@@ -101,22 +101,24 @@ def plot_benchmark(frame: pd.DataFrame, metric: str = "cluster_accuracy") -> Fig
     fig, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False,
                              layout="constrained")
     low = _floor(100 * summary["mean"])
+    missing = False
     for ax, spaces in zip(axes.flat, panels, strict=False):
-        _draw_panel(ax, summary.loc[spaces], order, methods, low)
+        missing |= _draw_panel(ax, summary.loc[spaces], order, methods, low)
         ax.set(title=spaces.replace("+", " + "), xlim=(low, 101.5))
     for ax in axes[:, 1:].flat:
         ax.tick_params(axis="y", length=0)
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
     fig.get_layout_engine().set(wspace=0.06)  # tick labels of neighbours stay apart
-    fig.supxlabel(f"{_words(metric)} (%);  × missing", fontsize=10)
+    fig.supxlabel(f"{_words(metric)} (%)" + ";  × missing" * missing, fontsize=10)
     handles = [_mark(method, _colour(method), _marker(method)) for method in methods]
     fig.legend(handles=handles, loc="outside upper center", ncols=len(methods))
     return fig
 
 
-def _draw_panel(ax, summary: pd.DataFrame, datasets, methods: list[str], low: float) -> None:
-    here = set(summary.index.unique("method"))
+def _draw_panel(ax, summary: pd.DataFrame, datasets, methods: list[str], low: float) -> bool:
+    """Draw one choice of spaces; return whether a value is missing."""
+    here, any_missing = set(summary.index.unique("method")), False
     for i, method in enumerate(methods):
         if method not in here:
             continue
@@ -127,10 +129,12 @@ def _draw_panel(ax, summary: pd.DataFrame, datasets, methods: list[str], low: fl
                     color=_colour(method), markersize=5, elinewidth=1.2)
         missing = heights[np.isnan(mean)]
         ax.plot(np.full(len(missing), low + 1.5), missing, "x", color=_colour(method), markersize=5)
+        any_missing |= len(missing) > 0
     for edge in range(1, len(datasets)):
         ax.axhline(edge - 0.5, color="#E6E6E6", linewidth=0.8)
     ax.grid(axis="y", visible=False)
     ax.set(yticks=range(len(datasets)), yticklabels=datasets, ylim=(-0.5, len(datasets) - 0.5))
+    return any_missing
 
 
 def plot_training(
@@ -161,7 +165,8 @@ def plot_training(
         at = np.arange(1, values.shape[1] + 1) if at is None else np.asarray(at)
         if len(values) > 1:
             ax.plot(at, values.T, color=COLOURS[i % 7], alpha=0.25, linewidth=0.8)
-        ax.plot(at, values.mean(0), color=COLOURS[i % 7], linewidth=1.8)
+        dots = "o" if accuracy is not None and i == len(panels) - 1 else None  # what was measured
+        ax.plot(at, values.mean(0), color=COLOURS[i % 7], linewidth=1.8, marker=dots, markersize=4)
         ax.set_ylabel(label)
     if accuracy is not None:
         axes.flat[-1].set_title("for the reader only: fitting never sees it", fontsize=9,
@@ -254,7 +259,8 @@ def plot_correlation(
     Args:
         objective: (m,) values the method minimises.
         accuracy: (m,) cluster accuracies, fractions.
-        groups: (m,) what each labeling is, e.g. `true labels`; gives colour and marker.
+        groups: (m,) what each labeling is, e.g. `true labels`; gives colour and marker, a method
+            those it has in the other figures.
 
     Raises:
         ValueError: lengths differ, or fewer than two points.
@@ -272,9 +278,11 @@ def plot_correlation(
     varies = known.sum() > 1 and x[known].std() > 0 and y[known].std() > 0
     r = np.corrcoef(x[known], y[known])[0, 1] if varies else math.nan
     fig, ax = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
-    for i, name in enumerate(dict.fromkeys(names)):
+    others = [name for name in dict.fromkeys(names) if name not in METHODS]
+    for name in dict.fromkeys(names):
         chosen = known & (names == name)
-        ax.scatter(x[chosen], y[chosen], s=28, color=COLOURS[i % 7], marker=MARKERS[i % 7],
+        look = METHODS.index(name) if name in METHODS else (6 - others.index(name)) % 7
+        ax.scatter(x[chosen], y[chosen], s=36, color=COLOURS[look], marker=MARKERS[look],
                    alpha=0.8, edgecolor="white", linewidth=0.5, label=name or None)
     if varies:
         ends = np.array([x[known].min(), x[known].max()])
@@ -342,11 +350,11 @@ def plot_scoreboard(frame: pd.DataFrame) -> Figure:
     if len(run):
         right.scatter(run["ours"] - run["reported"], at, s=28, alpha=0.8,
                       c=[STATUS_COLOURS[status] for status in run["status"]])
+        right.axvline(0, color=GREY, linewidth=1, zorder=0)
     else:
         right.text(0.5, 0.5, "none run in this suite", transform=right.transAxes, ha="center",
                    va="center", color=GREY)
-        right.set(xticks=[0], xlim=(-1, 1))
-    right.axvline(0, color=GREY, linewidth=1, zorder=0)
+        right.set(xticks=[], xlim=(-1, 1))
     right.set(xlabel="ours − reported (points)", ylim=(-0.6, len(names) - 0.4))
     for ax in (left, right):
         ax.grid(axis="y", visible=False)

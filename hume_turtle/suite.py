@@ -76,20 +76,40 @@ class Suite:
         return [c for size in (1, 2) for c in combinations(self.space_names, size)]
 
     def spaces(self, dataset: str, names: str | list[str] | tuple[str, ...], split: str):
-        """Embeddings of a split in the named spaces: a list of (n, d_k) float32 arrays.
+        """Embeddings in the named spaces, a list of (n, d_k) float32 arrays.
+
+        Args:
+            dataset: its name.
+            names: of the spaces, a list or joined by "+".
+            split: "train", "test", or "all", which is train followed by test.
 
         Raises:
             FileNotFoundError: if the pipeline has not made them.
         """
+        import numpy as np
+
         from hume_turtle.embeddings import load_embedding
 
+        folder = self.data / "embeddings"
         names = names.split("+") if isinstance(names, str) else names
-        return [load_embedding(self.data / "embeddings", dataset, name, split) for name in names]
+        if split != "all":
+            return [load_embedding(folder, dataset, name, split) for name in names]
+        parts = zip(self.spaces(dataset, names, "train"), self.spaces(dataset, names, "test"))
+        return [np.concatenate(rows) for rows in parts]
+
+    @property
+    def fit_split(self) -> str:
+        """The rows that labelings are searched on: "train" (inductive) or "all" (transductive)."""
+        return self.params["fit"]["split"]
 
     def labels(self, dataset: str, split: str) -> np.ndarray:
-        """True labels (n,), for evaluation only."""
+        """True labels (n,) of "train", "test" or "all", for evaluation only."""
+        import numpy as np
+
         from hume_turtle.embeddings import load_labels
 
+        if split == "all":
+            return np.concatenate([self.labels(dataset, "train"), self.labels(dataset, "test")])
         return load_labels(self.data / "labels", dataset, split)
 
     def images(self, dataset: str, split: str) -> ImageDataset:

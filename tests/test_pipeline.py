@@ -24,6 +24,7 @@ def tiny_params() -> dict:
     params = {**PARAMS, "datasets": ["digits"], "classes": {"digits": 10}}
     params["pretrain"] = {"seed": 0, "letters": {"steps": 2}, "moco": {"steps": 2}}
     params["fit"] = {
+        "split": "all",
         "seeds": [0, 1],
         "turtle": {"settings": {"warm_start": True, "outer_steps": 20}},
         "hume": {
@@ -66,6 +67,7 @@ def test_stages_make_embeddings_fits_and_scores(suite):
     assert sorted(turtle) == sorted("+".join(names) for names in suite.choices())
     assert [fit.seed for fit in turtle["letters"]] == [0, 1]
     assert list(hume) == ["moco+letters"]
+    assert len(turtle["letters"][0].labels_) == 1797  # transductive
 
     scores = suite.scores()
     assert set(scores["method"]) == {"turtle", "hume", "k-means", "linear-probe"}
