@@ -78,6 +78,17 @@ class SoftmaxEncoder:
             for v, g, b in zip(self.directions, self.gains, self.biases)
         ]
 
+    def gradients(self, by_heads: list[Tensor]) -> list[Tensor]:
+        """Gradients of `parameters()` from those of `heads()`, K tensors (R, C, d_k + 1)."""
+        by_directions, by_gains = [], []
+        for v, g, head in zip(self.directions, self.gains, by_heads):
+            norm = v.norm(dim=-1, keepdim=True)
+            unit, weight = v / norm, head[..., :-1]
+            along = (weight * unit).sum(-1, keepdim=True)  # (R, C, 1)
+            by_directions.append((weight - along * unit).mul_(g / norm))
+            by_gains.append(along)
+        return [*by_directions, *by_gains, *(head[..., -1] for head in by_heads)]
+
     def labelings(self, spaces: list[Tensor]) -> list[Tensor]:
         """The labeling τ^k of each space, K tensors (R, C, n); their mean is the labeling τ."""
         return softmax_labelings(self.heads(), spaces)

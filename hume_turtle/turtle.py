@@ -24,7 +24,7 @@ from hume_turtle.estimator import (
     progress,
     to_device,
 )
-from hume_turtle.inner import Adam, train_heads
+from hume_turtle.inner import Adam, head_gradient, train_heads
 from hume_turtle.sampling import draw_batches
 from hume_turtle.task_encoder import (
     SoftmaxEncoder,
@@ -73,6 +73,40 @@ def turtle_objective(
     return error - gamma * entropy, error, entropy
 
 
+def turtle_gradient(
+    labelings: list[Tensor], inner_logits: list[Tensor], gamma: Tensor
+) -> tuple[list[Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Gradient of `turtle_objective` by the task encoder's logits, and the objective's terms.
+
+    By the labeling of space k it is
+    `G^k_ic = −1/(K n) Σ_j log_softmax(inner logits j)_ic + γ/n (log mean_i τ^k_ic + 1)`, and by the
+    logits behind it `τ^k ∘ (G^k − Σ_c τ^k ∘ G^k)`. Twice as fast as autograd; a test holds the two
+    together.
+
+    Args:
+        labelings: τ^k, K tensors (R, C, n).
+        inner_logits: K tensors (R, C, n).
+        gamma: (R,).
+
+    Returns:
+        K tensors (R, C, n); and loss, prediction error and entropy, each (R,).
+    """
+    spaces, rows = len(labelings), labelings[0].shape[-1]
+    surprise = -sum(logits.log_softmax(dim=1) for logits in inner_logits)  # (R, C, n)
+    error, entropy, gradients = 0, 0, []
+    for tau in labelings:
+        share = tau.mean(-1).clamp_min(torch.finfo(tau.dtype).tiny)  # (R, C)
+        entropy = entropy + torch.special.entr(share).sum(-1)
+        expected = tau * surprise
+        error = error + expected.sum(1).mean(-1) / spaces
+        balance = gamma.view(-1, 1) / rows * (share.log() + 1)  # (R, C)
+        by_tau = torch.add(balance.unsqueeze(-1), surprise, alpha=1 / (spaces * rows))
+        centre = torch.linalg.vecdot(tau, by_tau, dim=1).unsqueeze(1)  # (R, 1, n)
+        gradients.append(by_tau.sub_(centre).mul_(tau))
+    return gradients, (error - gamma * entropy, error, entropy)
+
+
+@torch.no_grad()
 def minimise_turtle(
     spaces: list[Tensor],
     encoder: SoftmaxEncoder,
@@ -107,13 +141,13 @@ def minimise_turtle(
         if t > 0 and not warm_start:
             inner.reset(next(heads))
         labelings = encoder.labelings(batch)
-        with torch.no_grad():
-            labeling = torch.stack(labelings).mean(0)  # (R, C, B)
+        labeling = labelings[0] if len(labelings) == 1 else torch.stack(labelings).mean(0)
         train_heads(inner, batch, labeling, inner_steps)
         inner_logits = [linear_logits(h, z) for h, z in zip(inner.parameters, batch)]
-        terms = turtle_objective(labelings, inner_logits, gamma)
-        outer.step(torch.autograd.grad(terms[0].sum(), outer.parameters))
-        record.append(torch.stack(terms).detach())
+        gradients, terms = turtle_gradient(labelings, inner_logits, gamma)
+        by_heads = [head_gradient(g, z) for g, z in zip(gradients, batch)]
+        outer.step(encoder.gradients(by_heads))
+        record.append(torch.stack(terms))
     history = torch.stack(record, dim=1)  # (3, T, R)
     return inner.parameters, dict(zip(("loss", "prediction_error", "entropy"), history))
 
