@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     stage("embed", "embed a dataset in every space of the suite", "dataset")
     stage("fit", "fit TURTLE and HUME on a dataset, without labels", "dataset")
     stage("baselines", "k-means, linear probes, and the scores of every method", "dataset")
-    stage("notebook", "execute a notebook", "notebook")
+    stage("notebooks", "execute the notebooks")
     stage("report", "publish notebooks, tables and figures")
 
     command = commands.add_parser(

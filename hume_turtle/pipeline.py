@@ -155,8 +155,18 @@ def score(suite: Suite, dataset: str, method: str, names: str, seed: int, model)
     return rows
 
 
-def notebook(suite: Suite, name: str) -> None:
-    """Execute a notebook; its figures and tables land beside the executed file."""
+def notebooks(suite: Suite) -> None:
+    """Execute all notebooks, side by side; a folder each, with its figures and tables."""
+    from joblib import Parallel, cpu_count, delayed
+
+    names = suite.params["notebooks"]
+    fresh_folder(suite.data / "notebooks")
+    parallel = Parallel(n_jobs=min(len(names), cpu_count()), backend="multiprocessing")
+    parallel(delayed(execute)(suite, name) for name in names)
+
+
+def execute(suite: Suite, name: str) -> None:
+    """Execute one notebook in a kernel; its figures and tables land beside the executed file."""
     from hume_turtle.notebooks import execute_notebook
 
     run = fresh_folder(suite.data / "notebooks" / name)
