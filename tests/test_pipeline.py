@@ -21,7 +21,7 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 def tiny_params() -> dict:
     """The default suite's settings, with next to no training."""
-    params = {**PARAMS, "datasets": ["digits"], "classes": {"digits": 10}}
+    params = {**PARAMS, "datasets": ["digits", "coloured-digits"]}
     params["pretrain"] = {"seed": 0, "letters": {"steps": 2}, "moco": {"steps": 2}}
     params["fit"] = {
         "split": "all",
@@ -53,7 +53,8 @@ def suite(tmp_path_factory) -> Suite:
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
     stage(folder, "pretrain")
     for name in ("embed", "fit", "baselines"):
-        stage(folder, name, "digits")
+        for dataset in ("digits", "coloured-digits"):
+            stage(folder, name, dataset)
     return Suite.open(folder)
 
 
@@ -84,9 +85,10 @@ def test_no_true_label_reaches_a_fit(suite, tmp_path):
     shutil.copytree(suite.folder, folder)
     shutil.rmtree(folder / "data" / "digits" / "labels")
     shutil.rmtree(folder / "data" / "digits" / "fits")
-    stage(folder, "fit", "digits")
+    for dataset in ("digits", "coloured-digits"):
+        stage(folder, "fit", dataset)
     made = sorted((suite.data / "fits").rglob("*.npz"))
-    assert len(made) == 2 * 7
+    assert len(made) == 2 * 7 * 2  # seeds, choices of spaces, datasets
     for path in made:
         again = folder / "data" / "digits" / "fits" / path.relative_to(suite.data / "fits")
         assert again.read_bytes() == path.read_bytes()
