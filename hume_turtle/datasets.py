@@ -4,6 +4,7 @@ The default suite's datasets come from scikit-learn's 1797 handwritten digits, w
 network: the digits themselves, the digits on coloured grounds, and the digits with unbalanced
 classes. `load_dataset` is the one entrance; a new dataset is one builder in `BUILDERS`.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence

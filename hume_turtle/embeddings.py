@@ -11,6 +11,7 @@ relative distances are untouched.
 True labels are files of their own, in a folder of the caller's choice, so that a stage that fits
 never depends on them. Nothing here carries a time stamp: the same input gives the same bytes.
 """
+
 from __future__ import annotations
 
 import hashlib

@@ -2,6 +2,7 @@
 
 `load_encoder` is the one entrance; a new encoder is one builder in `BUILDERS`.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -4,6 +4,7 @@ It learns to name letters rendered from fonts and distorted as a hand would writ
 sees a digit. Two small networks learn side by side, each from its own start, and the space is
 their outputs side by side: what one start happens to miss of a shape, the other seldom misses too.
 """
+
 from __future__ import annotations
 
 import string
@@ -214,9 +215,9 @@ def pretrain_letters(
     if unknown:
         raise ValueError(f"no such fonts to hold out: {', '.join(sorted(unknown))}")
     glyphs, classes = render_letters([f for f in fonts if f.stem not in settings.held_out])
-    models = seeded(seed, lambda: nn.ModuleList(
-        letter_classifier(settings) for _ in range(settings.networks)
-    ))
+    models = seeded(
+        seed, lambda: nn.ModuleList(letter_classifier(settings) for _ in range(settings.networks))
+    )
     generator = torch.Generator().manual_seed(seed)
 
     def loss(rows: Tensor) -> Tensor:

@@ -98,8 +98,9 @@ def plot_benchmark(frame: pd.DataFrame, metric: str = "cluster_accuracy") -> Fig
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     size = (1.6 + 2.7 * columns, 0.9 + rows * (0.6 + 0.13 * len(order) * max(2, len(methods))))
-    fig, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False,
-                             layout="constrained")
+    fig, axes = plt.subplots(
+        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
     low = _floor(100 * summary["mean"])
     missing = False
     for ax, spaces in zip(axes.flat, panels, strict=False):
@@ -125,8 +126,15 @@ def _draw_panel(ax, summary: pd.DataFrame, datasets, methods: list[str], low: fl
         heights = np.arange(len(datasets)) + 0.7 * (0.5 - (i + 0.5) / len(methods))
         values = summary.reindex([(dataset, method) for dataset in datasets])
         mean, deviation = 100 * values["mean"].to_numpy(), 100 * values["std"].to_numpy()
-        ax.errorbar(mean, heights, xerr=np.nan_to_num(deviation), fmt=_marker(method),
-                    color=_colour(method), markersize=5, elinewidth=1.2)
+        ax.errorbar(
+            mean,
+            heights,
+            xerr=np.nan_to_num(deviation),
+            fmt=_marker(method),
+            color=_colour(method),
+            markersize=5,
+            elinewidth=1.2,
+        )
         missing = heights[np.isnan(mean)]
         ax.plot(np.full(len(missing), low + 1.5), missing, "x", color=_colour(method), markersize=5)
         any_missing |= len(missing) > 0
@@ -137,9 +145,7 @@ def _draw_panel(ax, summary: pd.DataFrame, datasets, methods: list[str], low: fl
     return any_missing
 
 
-def plot_training(
-    history: Mapping[str, Any], accuracy: Any = None, steps: Any = None
-) -> Figure:
+def plot_training(history: Mapping[str, Any], accuracy: Any = None, steps: Any = None) -> Figure:
     """Curves over outer iterations, one panel for each quantity.
 
     Args:
@@ -159,8 +165,9 @@ def plot_training(
     if accuracy is not None:
         panels.append(("cluster accuracy (%)", 100 * np.atleast_2d(accuracy), steps))
     size = (7.0, 0.7 + 1.6 * len(panels))
-    fig, axes = plt.subplots(len(panels), 1, figsize=size, sharex=True, squeeze=False,
-                             layout="constrained")
+    fig, axes = plt.subplots(
+        len(panels), 1, figsize=size, sharex=True, squeeze=False, layout="constrained"
+    )
     for i, (ax, (label, values, at)) in enumerate(zip(axes.flat, panels, strict=True)):
         at = np.arange(1, values.shape[1] + 1) if at is None else np.asarray(at)
         if len(values) > 1:
@@ -169,8 +176,9 @@ def plot_training(
         ax.plot(at, values.mean(0), color=COLOURS[i % 7], linewidth=1.8, marker=dots, markersize=4)
         ax.set_ylabel(label)
     if accuracy is not None:
-        axes.flat[-1].set_title("for the reader only: fitting never sees it", fontsize=9,
-                                color="#555555", loc="right")
+        axes.flat[-1].set_title(
+            "for the reader only: fitting never sees it", fontsize=9, color="#555555", loc="right"
+        )
     axes.flat[-1].set(xlabel="outer iteration", xlim=(0, None))
     fig.align_ylabels()
     return fig
@@ -199,8 +207,9 @@ def plot_vs_baselines(
     if method not in mean:
         raise ValueError(f"no {metric} of {method}; there is {', '.join(mean.columns)}")
     count = len(baselines) + bool(len(seconds))
-    fig, axes = plt.subplots(1, count, figsize=(3.3 * count, 3.9), squeeze=False,
-                             layout="constrained")
+    fig, axes = plt.subplots(
+        1, count, figsize=(3.3 * count, 3.9), squeeze=False, layout="constrained"
+    )
     axes = list(axes.flat)
     datasets = sorted(mean.index.unique("dataset"))
     few = len(datasets) <= len(MARKERS)  # more are not told apart by shape
@@ -211,12 +220,26 @@ def plot_vs_baselines(
         pairs = shown[[method, baseline]].dropna()
         for i, dataset in enumerate(datasets):
             points = pairs[pairs.index.get_level_values("dataset") == dataset]
-            ax.scatter(points[baseline], points[method], s=36, color=_colour(baseline),
-                       marker=MARKERS[i * few], edgecolor="white", linewidth=0.6, zorder=2)
+            ax.scatter(
+                points[baseline],
+                points[method],
+                s=36,
+                color=_colour(baseline),
+                marker=MARKERS[i * few],
+                edgecolor="white",
+                linewidth=0.6,
+                zorder=2,
+            )
         if pairs.empty:
             ax.text(0.7, 0.3, "not run", transform=ax.transAxes, ha="center", color=GREY)
-        ax.set(xlim=(low, 101), ylim=(low, 101), aspect="equal", xlabel=f"{baseline} (%)",
-               ylabel=f"{method} (%)", title=_words(metric))
+        ax.set(
+            xlim=(low, 101),
+            ylim=(low, 101),
+            aspect="equal",
+            xlabel=f"{baseline} (%)",
+            ylabel=f"{method} (%)",
+            title=_words(metric),
+        )
     if len(seconds):
         _draw_seconds(axes[-1], seconds, [method, *baselines])
     if few:
@@ -229,19 +252,31 @@ def _draw_seconds(ax, seconds: pd.DataFrame, methods: Sequence[str]) -> None:
     for height, method in enumerate(reversed(methods)):
         values = seconds.loc[seconds["method"] == method, "value"].to_numpy()
         if not len(values):
-            ax.text(0.5, (height + 0.5) / len(methods), "not timed", transform=ax.transAxes,
-                    ha="center", va="center", color=GREY)
+            ax.text(
+                0.5,
+                (height + 0.5) / len(methods),
+                "not timed",
+                transform=ax.transAxes,
+                ha="center",
+                va="center",
+                color=GREY,
+            )
             continue
         spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(1)
-        ax.scatter(values, height + spread, s=16, color=_colour(method), alpha=0.5,
-                   linewidth=0)
+        ax.scatter(values, height + spread, s=16, color=_colour(method), alpha=0.5, linewidth=0)
         middle = np.median(values)
         ax.plot([middle] * 2, [height - 0.3, height + 0.3], color=_colour(method), linewidth=2.5)
-        ax.annotate(f"{middle:.3g} s", (middle, height + 0.32), ha="center", va="bottom",
-                    fontsize=9)
-    ax.set(xscale="log", yticks=range(len(methods)), yticklabels=list(reversed(methods)),
-           ylim=(-0.5, len(methods) - 0.35), xlabel="seconds a fit; bar: median",
-           title="time")
+        ax.annotate(
+            f"{middle:.3g} s", (middle, height + 0.32), ha="center", va="bottom", fontsize=9
+        )
+    ax.set(
+        xscale="log",
+        yticks=range(len(methods)),
+        yticklabels=list(reversed(methods)),
+        ylim=(-0.5, len(methods) - 0.35),
+        xlabel="seconds a fit; bar: median",
+        title="time",
+    )
     ax.margins(x=0.15)
     ax.set_box_aspect(1)
     ax.grid(axis="y", visible=False)
@@ -282,12 +317,26 @@ def plot_correlation(
     for name in dict.fromkeys(names):
         chosen = known & (names == name)
         look = METHODS.index(name) if name in METHODS else (6 - others.index(name)) % 7
-        ax.scatter(x[chosen], y[chosen], s=36, color=COLOURS[look], marker=MARKERS[look],
-                   alpha=0.8, edgecolor="white", linewidth=0.5, label=name or None)
+        ax.scatter(
+            x[chosen],
+            y[chosen],
+            s=36,
+            color=COLOURS[look],
+            marker=MARKERS[look],
+            alpha=0.8,
+            edgecolor="white",
+            linewidth=0.5,
+            label=name or None,
+        )
     if varies:
         ends = np.array([x[known].min(), x[known].max()])
-        ax.plot(ends, np.polyval(np.polyfit(x[known], y[known], 1), ends), color=GREY,
-                linewidth=1.2, zorder=1)
+        ax.plot(
+            ends,
+            np.polyval(np.polyfit(x[known], y[known], 1), ends),
+            color=GREY,
+            linewidth=1.2,
+            zorder=1,
+        )
     ax.set(xlabel=xlabel, ylabel="cluster accuracy (%)")
     ax.set_title(f"Pearson's r = {r:.2f}".replace("-", "−") + f"   ({known.sum()} labelings)")
     if groups is not None:
@@ -309,8 +358,14 @@ def plot_points(spaces: Mapping[str, Any], labels: Sequence[int]) -> Figure:
     fig, axes = plt.subplots(1, len(spaces), figsize=size, squeeze=False, layout="constrained")
     for ax, (name, points) in zip(axes.flat, spaces.items(), strict=True):
         for label in np.unique(labels):
-            ax.scatter(*points[labels == label].T, s=22, color=COLOURS[label % 7],
-                       marker=MARKERS[label % 7], alpha=0.8, linewidth=0)
+            ax.scatter(
+                *points[labels == label].T,
+                s=22,
+                color=COLOURS[label % 7],
+                marker=MARKERS[label % 7],
+                alpha=0.8,
+                linewidth=0,
+            )
         ax.set(title=name, aspect="equal", xticks=[], yticks=[])
     return fig
 
@@ -341,19 +396,38 @@ def plot_scoreboard(frame: pd.DataFrame) -> Figure:
         )
         left.barh(range(len(names)), counts, left=start, color=colour, label=status, height=0.6)
         for height in np.flatnonzero(counts):
-            left.text(start[height] + counts[height] / 2, height, counts[height], ha="center",
-                      va="center", fontsize=9, color="#222222" if status == "not run" else "white")
+            left.text(
+                start[height] + counts[height] / 2,
+                height,
+                counts[height],
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="#222222" if status == "not run" else "white",
+            )
         start += counts
     left.set(yticks=range(len(names)), yticklabels=names, xlabel="reported numbers")
     run = frame[frame["ours"].notna()]
     at = np.array([names.index(name) for name in run["artefact"]])
     if len(run):
-        right.scatter(run["ours"] - run["reported"], at, s=28, alpha=0.8,
-                      c=[STATUS_COLOURS[status] for status in run["status"]])
+        right.scatter(
+            run["ours"] - run["reported"],
+            at,
+            s=28,
+            alpha=0.8,
+            c=[STATUS_COLOURS[status] for status in run["status"]],
+        )
         right.axvline(0, color=GREY, linewidth=1, zorder=0)
     else:
-        right.text(0.5, 0.5, "none run in this suite", transform=right.transAxes, ha="center",
-                   va="center", color=GREY)
+        right.text(
+            0.5,
+            0.5,
+            "none run in this suite",
+            transform=right.transAxes,
+            ha="center",
+            va="center",
+            color=GREY,
+        )
         right.set(xticks=[], xlim=(-1, 1))
     right.set(xlabel="ours − reported (points)", ylim=(-0.6, len(names) - 0.4))
     for ax in (left, right):

@@ -74,8 +74,13 @@ def plot_clusters(
     )
     left.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     rows = (np.arange(len(confusion)) + 0.5) * sheet.shape[0] / len(confusion) - 0.5
-    left.set(yticks=rows, yticklabels=range(len(rows)), ylabel="found class", xticks=centres,
-             xticklabels=["most confident", "least confident"])
+    left.set(
+        yticks=rows,
+        yticklabels=range(len(rows)),
+        ylabel="found class",
+        xticks=centres,
+        xticklabels=["most confident", "least confident"],
+    )
     left.xaxis.tick_top()
     left.tick_params(length=0)
     left.grid(False)
@@ -115,11 +120,22 @@ def _draw_confusion(ax, confusion: np.ndarray, class_names: Sequence[str]) -> No
         for (row, column), count in np.ndenumerate(confusion):
             if count:
                 dark = share[row, column] > 0.55
-                ax.text(column, row, f"{count:d}" if float(count).is_integer() else f"{count:.2g}",
-                        ha="center", va="center", fontsize=8, color="white" if dark else "#222222")
+                ax.text(
+                    column,
+                    row,
+                    f"{count:d}" if float(count).is_integer() else f"{count:.2g}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if dark else "#222222",
+                )
     long = max(map(len, map(str, class_names))) > 3
-    ax.set(xticks=range(len(class_names)), yticks=range(len(confusion)),
-           xlabel="true class", title="confusion matrix (images)")
+    ax.set(
+        xticks=range(len(class_names)),
+        yticks=range(len(confusion)),
+        xlabel="true class",
+        title="confusion matrix (images)",
+    )
     ax.set_xticklabels(class_names, rotation=90 if long else 0)
     ax.grid(False)
     ax.spines[:].set_visible(True)

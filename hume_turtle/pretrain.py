@@ -4,6 +4,7 @@
 (letters.py) is made of the same convolutional network for 8×8 images. Both are stored as plain
 tensors and settings that load without running any pickled code.
 """
+
 from __future__ import annotations
 
 import copy
@@ -149,13 +150,16 @@ def pretrain_moco(
     pixels = stack_images(images)  # (n, C, 8, 8)
     n, channels = pixels.shape[:2]
     memory = min(settings.memory, n // 2)
-    query, criterion = seeded(seed, lambda: (
-        nn.Sequential(
-            SmallConvNet(channels, settings.dim, settings.width),
-            MoCoProjectionHead(settings.dim, 2 * settings.dim, settings.projection),
+    query, criterion = seeded(
+        seed,
+        lambda: (
+            nn.Sequential(
+                SmallConvNet(channels, settings.dim, settings.width),
+                MoCoProjectionHead(settings.dim, 2 * settings.dim, settings.projection),
+            ),
+            NTXentLoss(settings.temperature, memory_bank_size=(memory, settings.projection)),
         ),
-        NTXentLoss(settings.temperature, memory_bank_size=(memory, settings.projection)),
-    ))
+    )
     key = copy.deepcopy(query).requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
 

@@ -1,4 +1,5 @@
 """The digit datasets: counts, splits, grounds, class fractions."""
+
 from __future__ import annotations
 
 import numpy as np

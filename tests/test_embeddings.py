@@ -1,4 +1,5 @@
 """The embedding cache: what is written, that it repeats, and what is refused."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """Encoders by name: dimensions, preprocessing, what is refused."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The letters network: the rendered letters, the writing, and tiny runs of the training."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -40,7 +40,9 @@ def stage(folder: Path, *arguments: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(
         [sys.executable, "-m", "hume_turtle.cli", *arguments],
-        cwd=folder, env=environment, check=True,
+        cwd=folder,
+        env=environment,
+        check=True,
     )
 
 
@@ -114,9 +116,11 @@ def test_notebooks_run_and_report_publishes_every_artefact(suite):
     assert published == set(PARAMS["artefacts"])
     with pytest.raises(ValueError, match="clusters"):
         publish(
-            suite.data / "notebooks", PARAMS["notebooks"],
+            suite.data / "notebooks",
+            PARAMS["notebooks"],
             [name for name in PARAMS["artefacts"] if name != "clusters"],
-            suite.folder / "figures" / "digits", suite.folder / "executed",
+            suite.folder / "figures" / "digits",
+            suite.folder / "executed",
         )
 
 

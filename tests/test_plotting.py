@@ -60,8 +60,15 @@ def clusters():
 def scoreboard(ours=(np.nan, 81.0, 70.0)):
     status = ["not run" if np.isnan(x) else "met" if x > 80 else "missed" for x in ours]
     return plot_scoreboard(
-        pd.DataFrame({"artefact": ["a", "b", "b"], "reported": 80.0, "ours": ours,
-                      "tolerance": 1.0, "status": status})
+        pd.DataFrame(
+            {
+                "artefact": ["a", "b", "b"],
+                "reported": 80.0,
+                "ours": ours,
+                "tolerance": 1.0,
+                "status": status,
+            }
+        )
     )
 
 
@@ -125,10 +132,16 @@ def test_correlation_is_pearsons():
         (lambda f: plot_training({}), "history is empty"),
         (lambda f: plot_correlation([1, 2], [1.0]), "2 objectives, 1 accuracies"),
         (lambda f: plot_correlation([1], [1.0]), "two points or more"),
-        (lambda f: plot_clusters(np.ones((2, 4, 4)), np.array([0, 3]), np.ones(2), np.eye(2), "ab"),
-         r"labels 0\.\.3, 2 rows"),
-        (lambda f: plot_clusters(np.ones((2, 4, 4)), np.array([0]), np.ones(2), np.eye(2), "ab"),
-         "2 images, 1 labels"),
+        (
+            lambda f: plot_clusters(
+                np.ones((2, 4, 4)), np.array([0, 3]), np.ones(2), np.eye(2), "ab"
+            ),
+            r"labels 0\.\.3, 2 rows",
+        ),
+        (
+            lambda f: plot_clusters(np.ones((2, 4, 4)), np.array([0]), np.ones(2), np.eye(2), "ab"),
+            "2 images, 1 labels",
+        ),
         (lambda f: plot_scoreboard(pd.DataFrame({"status": ["won"]})), "unknown status won"),
     ],
 )
@@ -141,11 +154,15 @@ def test_tables(tmp_path):
     table = pd.DataFrame({"name": ["a|b", "c"], "n": [1, 20], "value": [0.12345, np.nan]})
     csv, markdown = save_table(table, tmp_path / "new", "t", "%.2f")
     assert csv.read_text() == "name,n,value\na|b,1,0.12\nc,20,\n"
-    assert markdown.read_text() == markdown_table(table, "%.2f") == (
-        "| name |   n | value |\n"
-        "| ---- | --: | ----: |\n"
-        "| a\\|b |   1 |  0.12 |\n"
-        "| c    |  20 |     – |\n"
+    assert (
+        markdown.read_text()
+        == markdown_table(table, "%.2f")
+        == (
+            "| name |   n | value |\n"
+            "| ---- | --: | ----: |\n"
+            "| a\\|b |   1 |  0.12 |\n"
+            "| c    |  20 |     – |\n"
+        )
     )
 
 

@@ -1,4 +1,5 @@
 """Pretraining: MoCo in tiny runs, its views, and the checkpoints."""
+
 from __future__ import annotations
 
 import pickle

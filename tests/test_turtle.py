@@ -12,14 +12,16 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrizations
 
 from hume_turtle import Turtle
+from hume_turtle.inner import head_gradient
 from hume_turtle.metrics import cluster_accuracy
-from hume_turtle.task_encoder import SoftmaxEncoder, draw_heads, with_constant
+from hume_turtle.task_encoder import SoftmaxEncoder, draw_heads, linear_logits, with_constant
 from hume_turtle.turtle import (
     draw_batches,
     label_rows,
     marginal_entropy,
     minimise_turtle,
     prediction_error,
+    turtle_gradient,
     turtle_objective,
 )
 
@@ -320,3 +322,29 @@ def test_published_accuracy_with_both():
     """One of the published program's three seeds ended at 95.77; the best is the mark."""
     found = published_accuracies(["moco_like", "glyphs_like"], range(3))
     assert max(found) == pytest.approx(98.94, abs=0.5)
+
+
+@pytest.mark.parametrize("n_spaces", [1, 2, 3])
+def test_explicit_gradient_is_that_of_the_objective(n_spaces):
+    """The hot loop's gradient, term by term, against autograd in float64."""
+    stream = torch.Generator().manual_seed(n_spaces)
+    dims, runs, n = (4, 3, 5)[:n_spaces], 2, 30
+    spaces = [torch.randn(n, d + 1, generator=stream, dtype=torch.float64) for d in dims]
+
+    def heads():
+        return [torch.randn(runs, 3, d + 1, generator=stream, dtype=torch.float64) for d in dims]
+
+    encoder = SoftmaxEncoder.from_heads(heads())
+    inner_logits = [linear_logits(head, space) for head, space in zip(heads(), spaces)]
+    gamma = torch.tensor([10.0, 0.5], dtype=torch.float64)
+
+    labelings = encoder.labelings(spaces)
+    expected_terms = turtle_objective(labelings, inner_logits, gamma)
+    expected = torch.autograd.grad(expected_terms[0].sum(), encoder.parameters())
+
+    with torch.no_grad():
+        by_logits, terms = turtle_gradient(encoder.labelings(spaces), inner_logits, gamma)
+        by_heads = [head_gradient(g, space) for g, space in zip(by_logits, spaces)]
+        found = encoder.gradients(by_heads)
+    for ours, theirs in zip((*terms, *found), (*expected_terms, *expected), strict=True):
+        torch.testing.assert_close(ours, theirs.detach(), rtol=1e-10, atol=1e-12)
