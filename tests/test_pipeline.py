@@ -78,7 +78,8 @@ def test_stages_make_embeddings_fits_and_scores(suite):
     assert scores["value"].between(-1, 1).all()
     assert not scores.duplicated(subset=scores.columns[:-1].tolist()).any()
     probe = scores[(scores["method"] == "linear-probe") & (scores["metric"] == "cluster_accuracy")]
-    assert probe.set_index(["spaces", "split"])["value"]["pixels", "test"] > 0.9
+    probe = probe.set_index(["dataset", "spaces", "split"])["value"]
+    assert probe["digits", "pixels", "test"] > 0.9
 
 
 def test_no_true_label_reaches_a_fit(suite, tmp_path):
