@@ -12,7 +12,6 @@ PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pyth
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONHASHSEED := 0
 export MPLBACKEND := Agg
-export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := passive
 export DVC_NO_ANALYTICS := 1
 

