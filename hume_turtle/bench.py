@@ -193,10 +193,12 @@ def _resident_peak(prepare: Callable, *arguments) -> int:
 
 
 def _fit_of(folder: Path, device: str, full: bool, case: str, method: str) -> Callable[[], object]:
-    """A short fit of a method of a case, its data loaded."""
+    """A short fit of a method of a case; its data are loaded, and a few rows were fitted before,
+    so that the libraries are loaded too."""
     (found,) = (c for c in speed_cases(Suite.open(folder), device, full) if c.name == case)
     spaces, _ = found.data()
     chosen = found.methods[method]
+    chosen.fit([space[:200] for space in spaces], 1, 0)
     return lambda: chosen.fit(spaces, chosen.steps or 2, 0)
 
 

@@ -13,8 +13,8 @@ from hume_turtle.reference import reference_hume, reference_turtle, reference_tu
 from hume_turtle.suite import estimator_class
 
 Spaces = list[np.ndarray]
-# (spaces, outer iterations, seed) to labels (n,), or to None where nobody looks at them. None
-# outer iterations are as many as the method takes by itself.
+# (spaces, outer iterations, seed) to labels (n,), or to None where nobody looks at them. None for
+# the outer iterations: as many as the method takes by itself.
 Fit = Callable[[Spaces, "int | None", int], "np.ndarray | None"]
 
 
@@ -122,19 +122,19 @@ def hume(C: int, device: str, **settings) -> Fit:
 
 
 def k_means(C: int) -> Fit:
-    """scikit-learn's, the best of ten starts."""
-    return lambda spaces, _, seed: kmeans(spaces, C, seed=seed)
+    """scikit-learn's, the best of ten starts, or of as many as are given for outer iterations."""
+    return lambda spaces, starts, seed: kmeans(spaces, C, seed=seed, n_init=starts or 10)
 
 
 def k_means_faiss(C: int) -> Fit:
-    """faiss's, the best of ten starts of 25 iterations, on all rows."""
+    """As `k_means` by faiss, of 25 iterations each, on all rows."""
 
-    def fit(spaces, _, seed):
+    def fit(spaces, starts, seed):
         import faiss
 
         rows = join_spaces(spaces)  # (n, d)
         n, d = rows.shape
-        model = faiss.Kmeans(d, C, nredo=10, seed=seed, max_points_per_centroid=n)
+        model = faiss.Kmeans(d, C, nredo=starts or 10, seed=seed, max_points_per_centroid=n)
         model.train(rows)
         return model.index.search(rows, 1)[1][:, 0]
 

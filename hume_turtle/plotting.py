@@ -184,7 +184,8 @@ def plot_growth(frame: pd.DataFrame) -> Figure:
             )
         if rows.empty:
             ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=GREY)
-            ax.set(xticks=[], yticks=[], xlabel=label)
+            ax.tick_params(which="both", length=0, labelleft=False, labelbottom=False)
+            ax.set(xlabel=label)
         else:
             ax.set(xscale="log", yscale="log", xlabel=label)
     axes[0].set_ylabel("seconds an outer iteration")

@@ -196,13 +196,26 @@ def test_peak_memory_is_what_the_work_needs_above_its_data():
     assert peak_memory("cpu", allocation, 200_000_000, needed) == pytest.approx(needed, rel=0.1)
 
 
+def test_on_a_gpu_memory_is_pytorchs_and_clocks_wait(clock, monkeypatch):
+    used, waited = [5.0, 5.0], []
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: used[0])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: used.__setitem__(1, used[0]))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: used[1])
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(clock.now))
+    used[1] = 100.0  # of an earlier fit
+    assert peak_memory("cuda", lambda: lambda: used.__setitem__(1, 12.0)) == 7
+    assert np.isnan(peak_memory("cuda", lambda: lambda: None))  # nothing there: not on the GPU
+    repetition(Method(clock.takes("fit", 2)), [], 0, "cuda")
+    assert waited == [0, 20]
+
+
 def test_a_child_process_prepares_a_short_fit(suite, clock, monkeypatch):
     methods = {"whole": Method(clock.takes("a", 1)), "part": Method(clock.takes("b", 1), 5)}
     cases = [case({}, name="other"), case(methods)]
     monkeypatch.setattr(bench, "speed_cases", lambda *_: cases)
     for name in methods:
         bench._fit_of(suite.folder, "cpu", False, "tiny", name)()
-    assert clock.calls == [("a", 2, 0), ("b", 5, 0)]
+    assert clock.calls == [("a", 1, 0), ("a", 2, 0), ("b", 1, 0), ("b", 5, 0)]
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -140,6 +140,7 @@ def test_growth_has_a_panel_an_axis_and_a_line_a_method_and_hardware():
     assert lines["turtle, cpu"].get_marker() != lines["turtle, gpu"].get_marker()
     np.testing.assert_allclose(lines["reference, cpu"].get_xydata(), [[1, 2], [4, 8], [16, 32]])
     assert panels["rows n"].get_xscale() == panels["rows n"].get_yscale() == "log"
+    assert len(panels["rows n"].get_yticks())
     assert [text.get_text() for text in panels["classes C"].texts] == ["not measured"]
 
 
