@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
         description="Writes data/measured/<suite>.csv, speed.csv and growth.csv: under 15 minutes.",
     )
     command.add_argument("--dataset", default="digits", help="of data/measured/<suite>.csv")
-    command.add_argument("--full", action="store_true", help="ten seeds and long runs: an hour or more")
+    command.add_argument(
+        "--full", action="store_true", help="ten seeds and long runs: an hour or more"
+    )
     command.set_defaults(run=run_bench)
 
     command = commands.add_parser(
