@@ -22,8 +22,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hume_turtle.bench_cases import Case, growth_cases, precisions, speed_cases, suite_cases
-from hume_turtle.bench_methods import Method, Spaces
+from hume_turtle.bench_cases import (
+    Case,
+    growth_cases,
+    mixture,
+    precisions,
+    speed_cases,
+    suite_cases,
+)
+from hume_turtle.bench_methods import Method, Spaces, hume, k_means, plain_turtle, turtle
 from hume_turtle.estimator import pick_device
 from hume_turtle.files import atomic_write
 from hume_turtle.metrics import cluster_accuracy
@@ -171,9 +178,10 @@ def peak_memory(device: str, prepare: Callable[..., Callable[[], object]], *argu
         torch.cuda.reset_peak_memory_stats()
         work()
         return torch.cuda.max_memory_allocated() - before or np.nan
-    # A new process by exec would inherit the peak of this one; by fork, its sleeping threads.
+    # A new process by exec would inherit the peak of this one; by fork, its sleeping threads. The
+    # second module is what PyTorch's optimisers load when first used: once is enough.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["hume_turtle.bench"])
+    context.set_forkserver_preload(["hume_turtle.bench", "torch._dynamo"])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_resident_peak, prepare, *arguments).result()
 
@@ -193,13 +201,21 @@ def _resident_peak(prepare: Callable, *arguments) -> int:
 
 
 def _fit_of(folder: Path, device: str, full: bool, case: str, method: str) -> Callable[[], object]:
-    """A short fit of a method of a case; its data are loaded, and a few rows were fitted before,
-    so that the libraries are loaded too."""
+    """A short fit of a method of a case; its data and the libraries are loaded."""
     (found,) = (c for c in speed_cases(Suite.open(folder), device, full) if c.name == case)
     spaces, _ = found.data()
     chosen = found.methods[method]
-    chosen.fit([space[:200] for space in spaces], 1, 0)
+    load_libraries(device)
     return lambda: chosen.fit(spaces, chosen.steps or 2, 0)
+
+
+def load_libraries(device: str) -> None:
+    """Fit next to nothing, since some 150 MB of code are loaded when they are first used."""
+    spaces, _ = mixture(40, (12, 12))
+    fits = plain_turtle(10, device), turtle(10, device), k_means(10)
+    fits += (hume(10, device, inner_steps=1, n_subsets=1),)
+    for fit in fits:
+        fit(spaces, 1, 0)
 
 
 def machine(device: str) -> dict:

@@ -105,8 +105,7 @@ def turtle(C: int, device: str, runs: int = 1, **settings) -> Fit:
     """TURTLE; of joint runs, which differ in their seeds, the labels of the first."""
 
     def fit(spaces, steps, seed):
-        own = settings if steps is None else {**settings, "outer_steps": steps}
-        model = estimator_class("turtle")(C, device=device, **own)
+        model = estimator_class("turtle")(C, device=device, **with_steps(settings, steps))
         seeds = [{"seed": seed + r} for r in range(runs)]
         return model.fit_many(spaces, seeds)[0].labels_
 
@@ -115,10 +114,16 @@ def turtle(C: int, device: str, runs: int = 1, **settings) -> Fit:
 
 def hume(C: int, device: str, **settings) -> Fit:
     def fit(spaces, steps, seed):
-        own = settings if steps is None else {**settings, "outer_steps": steps}
+        own = with_steps(settings, steps)
         return estimator_class("hume")(C, seed=seed, device=device, **own).fit(spaces).labels_
 
     return fit
+
+
+def with_steps(settings: dict, steps: int | None) -> dict:
+    """The fast recipe decides its outer iterations itself."""
+    own = steps is None or settings.get("recipe") == "fast"
+    return settings if own else {**settings, "outer_steps": steps}
 
 
 def k_means(C: int) -> Fit:

@@ -11,7 +11,7 @@ import torch
 from hume_turtle import bench, bench_cases
 from hume_turtle.bench import measure, measure_case, peak_memory, repetition
 from hume_turtle.bench_cases import Case, growth_cases, mixture, speed_cases, suite_cases
-from hume_turtle.bench_methods import Method, converged_turtle, k_means, plain_turtle
+from hume_turtle.bench_methods import Method, converged_turtle, k_means, plain_turtle, with_steps
 from hume_turtle.metrics import cluster_accuracy
 from hume_turtle.suite import GROWTH_COLUMNS, SPEED_COLUMNS, TIMING_COLUMNS, Suite
 
@@ -215,7 +215,7 @@ def test_a_child_process_prepares_a_short_fit(suite, clock, monkeypatch):
     monkeypatch.setattr(bench, "speed_cases", lambda *_: cases)
     for name in methods:
         bench._fit_of(suite.folder, "cpu", False, "tiny", name)()
-    assert clock.calls == [("a", 1, 0), ("a", 2, 0), ("b", 1, 0), ("b", 5, 0)]
+    assert clock.calls == [("a", 2, 0), ("b", 5, 0)]
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -281,6 +281,12 @@ def test_the_reference_stops_when_labels_rest(blobs, monkeypatch, capsys):
     converged_turtle(3, "cpu", 220)(spaces, None, 0)
     assert steps[-1] == 220
     assert "not at rest" in capsys.readouterr().out
+
+
+def test_the_fast_recipe_decides_its_iterations_itself():
+    assert with_steps({"gamma": 1.0}, 3) == {"gamma": 1.0, "outer_steps": 3}
+    assert with_steps({"gamma": 1.0}, None) == {"gamma": 1.0}
+    assert with_steps({"recipe": "fast"}, 3) == {"recipe": "fast"}
 
 
 def test_the_plain_reference_labels_whole_runs_only(blobs):
