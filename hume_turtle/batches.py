@@ -2,7 +2,9 @@
 
 A product of C heads with all rows of a batch is thin: ten rows high and ten thousand wide. Cut in
 blocks of rows and multiplied as one batched product, it takes half the time on a CPU, where the
-blocks go to the cores whole, and on a GPU the sums over rows are split over the processors.
+blocks go to the cores whole, and on a GPU the sums over rows are split over the processors. The
+last block is filled up with rows of zeros, constant included, which no gradient sees; means leave
+them out by their weight.
 """
 
 from __future__ import annotations
@@ -12,13 +14,8 @@ import warnings
 import torch
 from torch import Tensor
 
-MAX_BLOCKS = 16
+BLOCKS = 8
 CHUNK = 1 << 20  # numbers copied at a time, so that a gather needs no second batch of memory
-
-
-def n_blocks(rows: int) -> int:
-    """The largest number of equal blocks, up to `MAX_BLOCKS`, that the rows can be cut in."""
-    return max(k for k in range(1, MAX_BLOCKS + 1) if rows % k == 0)
 
 
 class Batches:
@@ -34,24 +31,32 @@ class Batches:
         dtype: of the operands.
 
     Attributes:
-        buffers: K tensors (blocks, rows / blocks, d_k + 1), what `load` returns.
+        rows: in a batch, without the filling.
+        buffers: K tensors (blocks, b, d_k + 1), what `load` returns; blocks · b is at least rows.
+        weight: (blocks, b), 1 / rows for a row and 0 for the filling.
     """
 
     def __init__(self, spaces: list, size: int, device: torch.device, dtype: torch.dtype):
         self.spaces = [as_tensor(space) for space in spaces]
         self.n = len(self.spaces[0])
         self.rows = min(size, self.n)
-        shapes = [(self.rows, space.shape[1] + 1) for space in self.spaces]
-        self.flat = [torch.ones(shape, device=device, dtype=dtype) for shape in shapes]
-        blocks = n_blocks(self.rows)
-        self.buffers = [flat.view(blocks, -1, flat.shape[1]) for flat in self.flat]
+        filled = -(-self.rows // BLOCKS) * BLOCKS
+        widths = [space.shape[1] + 1 for space in self.spaces]
+        whole = [torch.zeros(filled, width, device=device, dtype=dtype) for width in widths]
+        self.buffers = [buffer.view(BLOCKS, -1, buffer.shape[1]) for buffer in whole]
+        self.flat = [buffer[: self.rows] for buffer in whole]
+        for flat in self.flat:
+            flat[:, -1] = 1
+        weight = torch.zeros(filled, device=device)
+        weight[: self.rows] = 1 / self.rows
+        self.weight = weight.view(BLOCKS, -1)
         self.resident = None
         if self.rows == self.n:  # nothing to draw: filled once
             for space, flat in zip(self.spaces, self.flat):
                 copy_rows(space, None, flat)
-        elif device.type == "cuda" and _fits(shapes, self.n, device, dtype):
+        elif device.type == "cuda" and _fits(self.n * sum(widths), device, dtype):
             self.resident = [
-                torch.ones(self.n, width, device=device, dtype=dtype) for _, width in shapes
+                torch.ones(self.n, width, device=device, dtype=dtype) for width in widths
             ]
             for space, resident in zip(self.spaces, self.resident):
                 copy_rows(space, None, resident)
@@ -88,7 +93,7 @@ def copy_rows(space: Tensor, rows: Tensor | None, target: Tensor) -> None:
         target[i : i + step, :dim].copy_(part)
 
 
-def _fits(shapes: list, n: int, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether all rows fit in the GPU's free memory, with a fifth of it left for the work."""
+def _fits(numbers: int, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether so many fit in the GPU's free memory, with a fifth of it left for the work."""
     free, _ = torch.cuda.mem_get_info(device)
-    return n * sum(width for _, width in shapes) * dtype.itemsize < 0.8 * free
+    return numbers * dtype.itemsize < 0.8 * free

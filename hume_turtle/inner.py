@@ -3,7 +3,7 @@
 TURTLE trains its heads with Adam on a labeling held fixed (first-order hypergradient). HUME trains
 them with plain gradient descent and differentiates through every step (unrolled, second order).
 Heads are tensors (R, C, d + 1) whose last column is the bias; logits and labelings are
-class-major, (R, C, n), or (blocks, R, C, n / blocks) where the rows come in blocks (`batches.py`).
+class-major, (R, C, n), or (blocks, R, C, b) where the rows come in blocks (`batches.py`).
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def head_gradient(residual: Tensor, space: Tensor, scale: float = 1.0) -> Tensor
     """Gradient of linear heads from that of their logits, times `scale`: (R, C, d).
 
     Args:
-        residual: (R, C, n), or (blocks, R, C, n / blocks) for a space in blocks of rows.
-        space: (n, d), or (blocks, n / blocks, d).
+        residual: (R, C, n), or (blocks, R, C, b) for a space in blocks of rows.
+        space: (n, d), or (blocks, b, d).
     """
     if space.dim() == 2:
         residual, space = residual[None], space[None]
@@ -97,7 +97,9 @@ def head_gradient(residual: Tensor, space: Tensor, scale: float = 1.0) -> Tensor
 
 
 @torch.no_grad()
-def train_heads(adams: list[Adam], spaces: list[Tensor], labeling: Tensor, steps: int) -> None:
+def train_heads(
+    adams: list[Adam], spaces: list[Tensor], labeling: Tensor, steps: int, rows: int | None = None
+) -> None:
     """TURTLE's inner loop: `steps` Adam steps on `Σ_k CE(Z_k W_kᵀ + b_k, τ)`, τ held fixed.
 
     The spaces do not meet before τ changes, so each takes all its steps while it is in the cache.
@@ -106,10 +108,11 @@ def train_heads(adams: list[Adam], spaces: list[Tensor], labeling: Tensor, steps
         adams: for each of the K spaces the optimiser of its heads (R, C, d_k + 1), which are
             updated in place.
         spaces: K tensors with the constant column, (n, d_k + 1) or in blocks of rows.
-        labeling: τ, (R, C, n), or (blocks, R, C, n / blocks).
+        labeling: τ, (R, C, n), or (blocks, R, C, b).
         steps: number of inner steps M.
+        rows: number of rows n, where the last block is filled up.
     """
-    rows = labeling[..., 0, 0, :].numel()
+    rows = labeling[..., 0, 0, :].numel() if rows is None else rows
     for adam, space in zip(adams, spaces, strict=True):
         (head,) = adam.parameters
         for _ in range(steps):

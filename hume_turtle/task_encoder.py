@@ -25,10 +25,10 @@ def linear_logits(head: Tensor, space: Tensor) -> Tensor:
 
     Args:
         head: (R, C, d).
-        space: (n, d); or (blocks, n / blocks, d), whose blocks are multiplied side by side.
+        space: (n, d); or (blocks, b, d), whose blocks are multiplied side by side.
 
     Returns:
-        (R, C, n), or (blocks, R, C, n / blocks).
+        (R, C, n), or (blocks, R, C, b).
     """
     runs, classes, dim = head.shape
     flat = head.reshape(runs * classes, dim).to(space.dtype)

@@ -17,7 +17,7 @@ from hume_turtle.task_encoder import SoftmaxEncoder, linear_logits
 
 
 def turtle_gradient(
-    labelings: list[Tensor], inner_logits: list[Tensor], gamma: Tensor
+    labelings: list[Tensor], inner_logits: list[Tensor], gamma: Tensor, weight: Tensor
 ) -> tuple[list[Tensor], tuple[Tensor, Tensor, Tensor]]:
     """Gradient of `turtle_objective` by the task encoder's logits, and the objective's terms.
 
@@ -27,23 +27,24 @@ def turtle_gradient(
     together.
 
     Args:
-        labelings: τ^k, K tensors (blocks, R, C, n / blocks).
+        labelings: τ^k, K tensors (blocks, R, C, b).
         inner_logits: K tensors likewise.
         gamma: (R,).
+        weight: (blocks, b), 1/n for each of the n rows and 0 for the filling of the last block.
 
     Returns:
         K tensors likewise; and loss, prediction error and entropy, each (R,).
     """
-    spaces, rows = len(labelings), labelings[0][:, 0, 0].numel()
+    spaces, weight = len(labelings), weight[:, None, None]  # (blocks, 1, 1, b)
     surprise = -sum(logits.log_softmax(dim=-2) for logits in inner_logits)
     error, entropy, gradients = 0, 0, []
     for tau in labelings:
-        share = tau.mean(dim=(0, -1)).clamp_min(torch.finfo(tau.dtype).tiny)  # (R, C)
+        share = (tau * weight).sum((0, -1)).clamp_min(torch.finfo(tau.dtype).tiny)  # (R, C)
         entropy = entropy + torch.special.entr(share).sum(-1)
-        expected = torch.linalg.vecdot(tau, surprise, dim=-2)  # (blocks, R, n / blocks)
-        error = error + expected.mean(dim=(0, -1)) / spaces
-        balance = gamma.view(-1, 1) / rows * (share.log() + 1)  # (R, C)
-        by_tau = torch.add(balance.unsqueeze(-1), surprise, alpha=1 / (spaces * rows))
+        expected = torch.linalg.vecdot(tau, surprise, dim=-2)  # (blocks, R, b)
+        error = error + (expected * weight[:, 0]).sum((0, -1)) / spaces
+        balance = gamma.view(-1, 1, 1) * (share.log() + 1).unsqueeze(-1)  # (R, C, 1)
+        by_tau = torch.add(balance, surprise, alpha=1 / spaces).mul_(weight)
         centre = torch.linalg.vecdot(tau, by_tau, dim=-2).unsqueeze(-2)
         gradients.append(by_tau.sub_(centre).mul_(tau))
     return gradients, (error - gamma * entropy, error, entropy)
@@ -84,16 +85,15 @@ def minimise_turtle(
     cold = [run for run, is_warm in enumerate(warm) if not is_warm]
     outer = Adam(encoder.parameters(), outer_lr)
     inner = [Adam([head.clone()], inner_lr) for head in next(heads)]
-    batch = batches.buffers
     step = Graphed(
-        lambda: _outer_step(batch, encoder, outer, inner, gamma, inner_steps), gamma.device
+        lambda: _outer_step(batches, encoder, outer, inner, gamma, inner_steps), gamma.device
     )
     record = []
     for t, index in enumerate(rows):
         batches.load(index)
         if t > 0 and cold:
             for adam, head in zip(inner, next(heads)):
-                adam.reset([head], cold)
+                adam.reset([head], cold if len(cold) < len(warm) else None)
         if t > 0 and decay is not None:
             outer.scale_lr(decay[t] / decay[t - 1])
         record.append(step())
@@ -102,13 +102,14 @@ def minimise_turtle(
     return [adam.parameters[0] for adam in inner], dict(zip(names, history))
 
 
-def _outer_step(batch, encoder, outer, inner, gamma, inner_steps) -> Tensor:
+def _outer_step(batches, encoder, outer, inner, gamma, inner_steps) -> Tensor:
     """Label a batch, train the inner heads on it, move the encoder; the terms before, (3, R)."""
+    batch = batches.buffers
     labelings = encoder.labelings(batch)
     labeling = labelings[0] if len(labelings) == 1 else torch.stack(labelings).mean(0)
-    train_heads(inner, batch, labeling, inner_steps)
+    train_heads(inner, batch, labeling, inner_steps, batches.rows)
     inner_logits = [linear_logits(adam.parameters[0], z) for adam, z in zip(inner, batch)]
-    gradients, terms = turtle_gradient(labelings, inner_logits, gamma)
+    gradients, terms = turtle_gradient(labelings, inner_logits, gamma, batches.weight)
     by_heads = [head_gradient(g, z) for g, z in zip(gradients, batch)]
     outer.step(encoder.gradients(by_heads))
     return torch.stack(terms)

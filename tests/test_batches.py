@@ -5,21 +5,22 @@ import pytest
 import torch
 
 from hume_turtle import batches
-from hume_turtle.batches import Batches, as_tensor, n_blocks
+from hume_turtle.batches import Batches, as_tensor
 
 CPU = torch.device("cpu")
 
 
-def test_blocks_are_equal_and_at_most_sixteen():
-    assert [n_blocks(rows) for rows in (1, 7, 13, 16, 1797, 10_000, 10_007)] == [
-        1,
-        7,
-        13,
-        16,
-        3,
-        16,
-        1,
-    ]
+@pytest.mark.parametrize("rows", [1, 8, 13, 1797])
+def test_the_filling_has_no_weight_and_no_constant(rows):
+    loader = Batches([np.ones((rows, 2), np.float32)], rows, CPU, torch.float32)
+    (buffer,) = loader.load(None)
+    assert len(buffer) == batches.BLOCKS
+    flat, weight = buffer.flatten(0, 1), loader.weight.flatten()
+    assert (flat[:rows] == 1).all()
+    assert (flat[rows:] == 0).all()
+    assert (weight[rows:] == 0).all()
+    assert len(flat) < rows + batches.BLOCKS
+    assert weight.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("chunk", [1, 10, 1 << 20])
@@ -32,8 +33,8 @@ def test_a_batch_is_its_rows_with_a_constant(monkeypatch, dtype, chunk):
     for _ in range(2):
         rows = torch.from_numpy(draw.permutation(20)[:6])
         for space, buffer in zip(spaces, loader.load(rows)):
-            assert buffer.shape == (6, 1, space.shape[1] + 1)
-            flat = buffer.flatten(0, 1).numpy()
+            assert buffer.shape == (8, 1, space.shape[1] + 1)
+            flat = buffer.flatten(0, 1)[:6].numpy()
             np.testing.assert_array_equal(flat[:, :-1], space[rows].astype(np.float32))
             assert (flat[:, -1] == 1).all()
 
@@ -44,7 +45,7 @@ def test_all_rows_are_loaded_once():
     (buffer,) = loader.load(None)
     assert buffer.dtype == torch.bfloat16
     expected = torch.from_numpy(space).bfloat16()
-    assert torch.equal(buffer.flatten(0, 1)[:, :-1], expected)
+    assert torch.equal(buffer.flatten(0, 1)[:10, :-1], expected)
     assert loader.load(None)[0].data_ptr() == buffer.data_ptr()
 
 
@@ -67,7 +68,7 @@ def layouts():
 def test_any_layout_gives_the_same_rows(name):
     loader = Batches([layouts()[name]], 2, CPU, torch.float32)
     (buffer,) = loader.load(torch.tensor([3, 1]))
-    assert buffer.flatten(0, 1)[:, :-1].tolist() == [[9, 10, 11], [3, 4, 5]]
+    assert buffer.flatten(0, 1)[:2, :-1].tolist() == [[9, 10, 11], [3, 4, 5]]
 
 
 def test_arrays_are_not_copied():

@@ -336,9 +336,13 @@ def test_published_accuracy_with_both():
 def test_explicit_gradient_is_that_of_the_objective(n_spaces):
     """The hot loop's gradient, on rows in blocks, term by term against autograd in float64."""
     stream = torch.Generator().manual_seed(n_spaces)
-    dims, runs, blocks = (4, 3, 5)[:n_spaces], 2, 3
+    dims, runs, blocks, rows = (4, 3, 5)[:n_spaces], 2, 3, 28
     spaces = [torch.randn(blocks, 10, d + 1, generator=stream, dtype=torch.float64) for d in dims]
-    flat = [space.flatten(0, 1) for space in spaces]
+    for space in spaces:
+        space[-1, -2:] = 0  # the last block is filled up
+    flat = [space.flatten(0, 1)[:rows] for space in spaces]
+    weight = torch.zeros(30, dtype=torch.float64)
+    weight[:rows] = 1 / rows
 
     def heads():
         return [torch.randn(runs, 3, d + 1, generator=stream, dtype=torch.float64) for d in dims]
@@ -352,7 +356,9 @@ def test_explicit_gradient_is_that_of_the_objective(n_spaces):
 
     with torch.no_grad():
         inner_logits = [linear_logits(head, space) for head, space in zip(inner, spaces)]
-        by_logits, terms = turtle_gradient(encoder.labelings(spaces), inner_logits, gamma)
+        by_logits, terms = turtle_gradient(
+            encoder.labelings(spaces), inner_logits, gamma, weight.view(blocks, 10)
+        )
         by_heads = [head_gradient(g, space) for g, space in zip(by_logits, spaces)]
         found = encoder.gradients(by_heads)
     for ours, theirs in zip((*terms, *found), (*expected_terms, *expected), strict=True):
