@@ -17,7 +17,7 @@ from hume_turtle.task_encoder import SoftmaxEncoder, linear_logits
 
 
 def turtle_gradient(
-    labelings: list[Tensor], inner_logits: list[Tensor], gamma: Tensor, weight: Tensor
+    labelings: list[Tensor], inner_logits: Iterable[Tensor], gamma: Tensor, weight: Tensor
 ) -> tuple[list[Tensor], tuple[Tensor, Tensor, Tensor]]:
     """Gradient of `turtle_objective` by the task encoder's logits, and the objective's terms.
 
@@ -28,7 +28,7 @@ def turtle_gradient(
 
     Args:
         labelings: τ^k, K tensors (blocks, R, C, b).
-        inner_logits: K tensors likewise.
+        inner_logits: K tensors likewise, of which one at a time is held.
         gamma: (R,).
         weight: (blocks, b), 1/n for each of the n rows and 0 for the filling of the last block.
 
@@ -36,7 +36,9 @@ def turtle_gradient(
         K tensors likewise; and loss, prediction error and entropy, each (R,).
     """
     spaces, weight = len(labelings), weight[:, None, None]  # (blocks, 1, 1, b)
-    surprise = -sum(logits.log_softmax(dim=-2) for logits in inner_logits)
+    surprise = 0
+    for logits in inner_logits:
+        surprise = surprise - logits.log_softmax(dim=-2)
     error, entropy, gradients = 0, 0, []
     for tau in labelings:
         share = (tau * weight).sum((0, -1)).clamp_min(torch.finfo(tau.dtype).tiny)  # (R, C)
@@ -108,7 +110,8 @@ def _outer_step(batches, encoder, outer, inner, gamma, inner_steps) -> Tensor:
     labelings = encoder.labelings(batch)
     labeling = labelings[0] if len(labelings) == 1 else torch.stack(labelings).mean(0)
     train_heads(inner, batch, labeling, inner_steps, batches.rows)
-    inner_logits = [linear_logits(adam.parameters[0], z) for adam, z in zip(inner, batch)]
+    del labeling
+    inner_logits = (linear_logits(adam.parameters[0], z) for adam, z in zip(inner, batch))
     gradients, terms = turtle_gradient(labelings, inner_logits, gamma, batches.weight)
     by_heads = [head_gradient(g, z) for g, z in zip(gradients, batch)]
     outer.step(encoder.gradients(by_heads))
