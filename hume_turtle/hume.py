@@ -6,6 +6,7 @@ First the objective as a pure function, then its minimisation, then the estimato
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from hume_turtle.estimator import (
     progress,
     to_device,
 )
-from hume_turtle.inner import Adam, descend
+from hume_turtle.inner import Adam
 from hume_turtle.metrics import match_clusters
 from hume_turtle.probes import cross_validation_score
 from hume_turtle.sampling import draw_inner_heads, draw_subsets
@@ -35,80 +36,69 @@ from hume_turtle.task_encoder import (
     sparsemax,
     with_constant,
 )
+from hume_turtle.unrolled import HeadSpace, Split, UnrolledDescent
 
 JOINT = ("seed", "n_runs", "entropy_weight", "outer_lr")  # settings that joint runs may differ in
 ANNEAL_AT = (100, 200)  # after these outer iterations outer_lr × 0.1 and temperature ÷ 10
-WORKING_SET = 400e6  # bytes of stored softmaxes and gathered rows at a time
-
-
-def generalization_error(
-    labeling: Tensor,
-    space: Tensor,
-    head: Tensor,
-    *,
-    n_train: int,
-    inner_steps: int,
-    inner_lr: float,
-) -> tuple[Tensor, Tensor]:
-    """Error of a linear head on rows it was not trained on, for B labelings; differentiable in τ.
-
-    Args:
-        labeling: τ, (B, C, m).
-        space: Z with the constant column, (B, m, d + 1).
-        head: start of the heads, (B, C, d + 1).
-        n_train: how many of the m rows train the head; the rest test it.
-        inner_steps, inner_lr: of the gradient descent on `CE(Z_train Wᵀ, τ_train)`.
-
-    Returns:
-        The training error that the last step started from, and `CE(Z_test Wᵀ, τ_test)`, each (B,).
-    """
-    train, test = labeling[..., :n_train], labeling[..., n_train:]
-    head, train_error = descend(head, train, space[:, :n_train], inner_steps, inner_lr)
-    logits = torch.bmm(head, space[:, n_train:].mT)  # (B, C, m - n_train)
-    return train_error, -(test * logits.log_softmax(1)).sum(1).mean(-1)
 
 
 def hume_objective(
     rows: Tensor,
     space1: Tensor,
-    space2: Tensor,
-    head: Tensor,
+    space2: HeadSpace,
+    heads: Tensor,
+    train: Split,
+    test: Split,
     *,
-    n_train: int,
     temperature: float,
-    entropy_weight: Tensor | float,
-    inner_steps: int,
-    inner_lr: float,
+    entropy_weight: Tensor,
+    descent: UnrolledDescent,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """HUME's loss of B labelings, each on its own subset of rows.
+    """HUME's loss of R runs on S subsets each, all of the same k rows of data.
 
-    The labeling is `τ = sparsemax(Z_1 Wᵀ / temperature)`. A linear head is trained on the first
-    `n_train` rows by `inner_steps` of gradient descent on `CE(head(Z_2), τ)`; the loss is
-    `CE(head(Z_2), τ)` on the other rows minus `entropy_weight · H(mean τ over all rows)`. Its
-    gradient by W flows through τ on both parts, and so through every inner step.
+    The labeling is `τ = sparsemax(Z_1 Wᵀ / temperature)`. A linear head is trained by gradient
+    descent on `CE(head(Z_2), τ)` over a subset's training rows; the loss is `CE(head(Z_2), τ)` on
+    its test rows minus `entropy_weight · H(mean τ over both)`. Its gradient by W flows through τ
+    on both parts, and so through every inner step.
 
     Args:
-        rows: the task encoder's rows W, (B, C, d_1).
-        space1: Z_1 of the subset, (B, m, d_1), rows of unit length.
-        space2: Z_2 of the subset with the constant column, (B, m, d_2 + 1).
-        head: the inner heads' start, (B, C, d_2 + 1).
-        n_train: how many of the m rows train the head.
+        rows: the task encoders' rows W, (R, C, d_1).
+        space1: Z_1, (k, d_1), rows of unit length.
+        space2: Z_2 of the same rows, with the constant column.
+        heads: the inner heads' starts, (R, S, C, d_2 + 1).
+        train, test: the rows that train and test the head of each of the R · S problems.
+        entropy_weight: (R,).
 
     Returns:
-        The loss, the last inner training error, the test error and the entropy, each (B,).
+        The loss, the last inner training error, the test error and the entropy, each (R, S).
     """
-    labeling = sparsemax(torch.bmm(rows, space1.mT) / temperature, dim=1)  # (B, C, m)
-    train_error, test_error = generalization_error(
-        labeling, space2, head, n_train=n_train, inner_steps=inner_steps, inner_lr=inner_lr
+    runs, subsets = heads.shape[:2]
+    labeling = sparsemax(linear_logits(rows, space1) / temperature, dim=1)  # (R, C, k)
+    train_error, test_error = descent.generalization_error(
+        labeling.movedim(1, 0).repeat_interleave(subsets, dim=1),  # (C, R S, k)
+        space2,
+        heads.flatten(0, 1).movedim(1, 0),
+        train,
+        test,
     )
-    tiny = torch.finfo(labeling.dtype).tiny
-    entropy = torch.special.entr(labeling.mean(-1).clamp_min(tiny)).sum(1)  # H(mean τ)
-    return test_error - entropy_weight * entropy, train_error, test_error, entropy
+    mean = subset_means(labeling, train, test)  # (R, S, C)
+    entropy = torch.special.entr(mean.clamp_min(torch.finfo(mean.dtype).tiny)).sum(-1)  # H(mean τ)
+    test_error = test_error.view(runs, subsets)
+    loss = test_error - entropy_weight[:, None] * entropy
+    return loss, train_error.view(runs, subsets), test_error, entropy.expand(runs, subsets)
+
+
+def subset_means(labeling: Tensor, train: Split, test: Split) -> Tensor:
+    """Mean of τ (R, C, k) over the rows of each subset, (R, S, C), or (R, 1, C) of all k rows."""
+    if isinstance(train.rows, slice):
+        return labeling.mean(-1).unsqueeze(1)
+    member = (train.rows | test.rows).to(labeling.dtype).unflatten(0, (len(labeling), -1))
+    return torch.bmm(member, labeling.mT) / (train.count + test.count)
 
 
 def minimise_hume(
     space1: Tensor,
-    space2: Tensor,
+    space2: HeadSpace,
     encoder: OrthonormalEncoder,
     subsets: Iterable[Tensor],
     heads: Iterator[Tensor],
@@ -126,7 +116,7 @@ def minimise_hume(
 
     Args:
         space1: Z_1, (n, d_1), rows of unit length.
-        space2: Z_2 with the constant column, (n, d_2 + 1).
+        space2: Z_2 with the constant column.
         encoder: the task encoders of R runs at their start.
         subsets: for each outer iteration the rows of every run's subsets, (R, S, m).
         heads: for each outer iteration the starts of the inner heads, (R, S, C, d_2 + 1).
@@ -138,6 +128,7 @@ def minimise_hume(
         History: `loss`, `train_error`, `test_error` and `entropy`, each (T, R, S).
     """
     adam = Adam([encoder.unconstrained], outer_lr)
+    descent = UnrolledDescent(inner_steps, inner_lr)
     record = []
     for t, (subset, head) in enumerate(zip(subsets, heads)):
         if anneal and t in ANNEAL_AT:
@@ -152,8 +143,7 @@ def minimise_hume(
             n_train=int(subset.shape[-1] * train_fraction),
             temperature=temperature,
             entropy_weight=entropy_weight,
-            inner_steps=inner_steps,
-            inner_lr=inner_lr,
+            descent=descent,
         )
         norm = gradient.flatten(1).norm(dim=1).view(-1, 1, 1)  # of each run
         adam.step([gradient * (1 / (norm + 1e-6)).clamp_max(1)])
@@ -167,41 +157,67 @@ def minimise_hume(
 def hume_gradient(
     encoder: OrthonormalEncoder,
     space1: Tensor,
-    space2: Tensor,
+    space2: HeadSpace,
     subset: Tensor,
-    head: Tensor,
+    heads: Tensor,
     *,
+    n_train: int,
     entropy_weight: Tensor,
     **settings,
 ) -> tuple[Tensor, Tensor]:
     """Gradient of the unconstrained parameter (R, C, d_1), averaged over the S subsets.
 
-    As many of the R · S problems are solved at once as their stored softmaxes fit in
-    `WORKING_SET`. Also returns the terms of the objective, (4, R, S).
+    Subsets that are much of the data are solved together on all rows, with masks; others one by
+    one on their own rows. Also returns the terms of the objective, (4, R, S).
     """
-    runs, subsets, size = subset.shape
     rows = encoder.weight  # (R, C, d_1)
     leaf = rows.detach().requires_grad_()
-    run_of = torch.arange(runs, device=leaf.device).repeat_interleave(subsets)  # (R S,)
-    subset, head = subset.flatten(0, 1), head.flatten(0, 1)
-    per_problem = settings["inner_steps"] * rows.shape[1] * settings["n_train"]
-    per_problem += size * (space1.shape[1] + space2.shape[1])
-    chunk = max(1, int(WORKING_SET // (per_problem * space1.element_size())))
-    parts = []
-    for i in range(0, runs * subsets, chunk):
-        run, index = run_of[i : i + chunk], subset[i : i + chunk]
+    runs, subsets, size = subset.shape
+    if worth_sharing(len(space1), subset):
+        train, test = masks(subset, n_train, len(space1))
         terms = hume_objective(
-            leaf[run],
-            space1[index],
-            space2[index],
-            head[i : i + chunk],
-            entropy_weight=entropy_weight[run],
-            **settings,
+            leaf, space1, space2, heads, train, test, entropy_weight=entropy_weight, **settings
         )
-        terms[0].sum().div(subsets).backward()
-        parts.append(torch.stack(terms).detach())
+        terms[0].mean(1).sum().backward()
+        terms = torch.stack(terms).detach()
+    else:
+        train, test = Split(slice(n_train), n_train), Split(slice(n_train, size), size - n_train)
+        terms = leaf.new_empty(4, runs, subsets)
+        for r, s in product(range(runs), range(subsets)):
+            index, run = subset[r, s], slice(r, r + 1)
+            one = hume_objective(
+                leaf[run],
+                space1[index],
+                space2.take(index),
+                heads[run, s : s + 1],
+                train,
+                test,
+                entropy_weight=entropy_weight[run],
+                **settings,
+            )
+            one[0].sum().div(subsets).backward()
+            terms[:, r, s] = torch.stack(one).detach().flatten()
     (gradient,) = torch.autograd.grad(rows, encoder.unconstrained, leaf.grad)
-    return gradient, torch.cat(parts, dim=1).view(4, runs, subsets)
+    return gradient, terms
+
+
+def worth_sharing(n: int, subset: Tensor) -> bool:
+    """Whether products with all n rows cost less than products with each subset's own.
+
+    On the CPU a product of few heads reaches half the speed of one of many, and all heads of many
+    subsets make one of many; an accelerator is bound by how often it reads the rows.
+    """
+    _, subsets, size = subset.shape
+    return n <= size * (2 if subset.device.type == "cpu" else subsets)
+
+
+def masks(subset: Tensor, n_train: int, n: int) -> tuple[Split, Split]:
+    """The subsets' rows (R, S, m), of which n_train train, as masks of all n rows."""
+    subset = subset.flatten(0, 1)
+    mask = torch.zeros(len(subset), n, dtype=torch.bool, device=subset.device)
+    train = mask.scatter(1, subset[:, :n_train], True)
+    test = mask.scatter(1, subset[:, n_train:], True)
+    return Split(train, n_train), Split(test, subset.shape[1] - n_train)
 
 
 def vote_shares(labelings: np.ndarray, best: int, n_classes: int) -> np.ndarray:
@@ -435,7 +451,7 @@ def _solve(space1: Tensor, space2: Tensor, models: list[Hume]) -> None:
     subsets = draw_subsets(n, first.subset_size, first.n_subsets, first.outer_steps, streams)
     history = minimise_hume(
         space1,
-        space2,
+        HeadSpace(space2),
         encoder,
         progress(subsets, first.outer_steps, "HUME"),
         draw_inner_heads(dim2, first.n_classes, first.n_subsets, first.random_inner_init, streams),

@@ -17,6 +17,7 @@ from hume_turtle.hume import minimise_hume
 from hume_turtle.probes import cross_validation_score
 from hume_turtle.task_encoder import OrthonormalEncoder, SoftmaxEncoder, with_constant
 from hume_turtle.turtle import label_rows, minimise_turtle
+from hume_turtle.unrolled import HeadSpace
 
 
 def read(path) -> tuple[dict, dict[str, np.ndarray]]:
@@ -84,7 +85,7 @@ def replay_hume(path) -> dict[str, np.ndarray]:
 
     history = minimise_hume(
         space1,
-        with_constant(torch.from_numpy(recorded["z2"])),
+        HeadSpace(with_constant(torch.from_numpy(recorded["z2"]))),
         encoder,
         torch.from_numpy(recorded["subset_indices"]).long()[:, None],
         heads[:, None],
