@@ -109,7 +109,7 @@ def minimise_hume(
     inner_steps: int,
     inner_lr: float,
     outer_lr: Tensor,
-    anneal: bool,
+    anneal_at: tuple[int, ...] = (),
     watch: Callable[[Tensor], None] | None = None,
 ) -> dict[str, Tensor]:
     """Minimise HUME's objective for R runs at once; the encoder is updated in place.
@@ -121,6 +121,7 @@ def minimise_hume(
         subsets: for each outer iteration the rows of every run's subsets, (R, S, m).
         heads: for each outer iteration the starts of the inner heads, (R, S, C, d_2 + 1).
         entropy_weight, outer_lr: (R,).
+        anneal_at: after these outer iterations outer_lr × 0.1 and temperature ÷ 10.
         watch: called after each outer step with the gradient (R, C, d_1) of the encoder's
             unconstrained parameter before clipping, averaged over subsets.
 
@@ -131,7 +132,7 @@ def minimise_hume(
     descent = UnrolledDescent(inner_steps, inner_lr)
     record = []
     for t, (subset, head) in enumerate(zip(subsets, heads)):
-        if anneal and t in ANNEAL_AT:
+        if t in anneal_at:
             temperature /= 10
             adam.scale_lr(0.1)
         gradient, terms = hume_gradient(
@@ -461,7 +462,7 @@ def _solve(space1: Tensor, space2: Tensor, models: list[Hume]) -> None:
         inner_steps=first.inner_steps,
         inner_lr=first.inner_lr,
         outer_lr=per_run(owners, "outer_lr", device),
-        anneal=first.anneal,
+        anneal_at=ANNEAL_AT if first.anneal else (),
     )
     rows = encoder.weight.detach().cpu().numpy()  # (R, C, d_1)
     for model in models:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hume_turtle.hume import minimise_hume
+from hume_turtle.hume import ANNEAL_AT, minimise_hume
 from hume_turtle.probes import cross_validation_score
 from hume_turtle.task_encoder import OrthonormalEncoder, SoftmaxEncoder, with_constant
 from hume_turtle.turtle import label_rows, minimise_turtle
@@ -93,8 +93,9 @@ def replay_hume(path) -> dict[str, np.ndarray]:
         outer_lr=torch.tensor([config["outer_lr"]]),
         **{
             name: config[name]
-            for name in ("train_fraction", "temperature", "inner_steps", "inner_lr", "anneal")
+            for name in ("train_fraction", "temperature", "inner_steps", "inner_lr")
         },
+        anneal_at=ANNEAL_AT if config["anneal"] else (),
         watch=watch,
     )
     labels = (space1 @ trajectory[-1].T).argmax(1).numpy()
