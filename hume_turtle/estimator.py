@@ -87,7 +87,7 @@ def _check_space(k: int, space):
     return space
 
 
-def _check_finite(k: int, space, chunk: int = 1 << 16) -> None:
+def _check_finite(k: int, space, chunk: int = 1 << 12) -> None:
     """In chunks, so that a memory map is never held whole in memory."""
     is_finite = torch.isfinite if isinstance(space, Tensor) else np.isfinite
     bad = sum(int((~is_finite(space[i : i + chunk])).sum()) for i in range(0, len(space), chunk))

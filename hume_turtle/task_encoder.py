@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrizations
 
+ABSENT = -1e4  # logit of a class that a run does not have: its softmax underflows to 0
+
 
 def with_constant(space: Tensor) -> Tensor:
     """Append a column of ones, (n, d) to (n, d + 1), so that a head's bias is its last weight."""
@@ -19,29 +21,53 @@ def with_constant(space: Tensor) -> Tensor:
 
 
 def linear_logits(head: Tensor, space: Tensor) -> Tensor:
-    """Logits of R runs' linear heads on the same rows: (R, C, d), (n, d) to (R, C, n)."""
+    """Logits of R runs' linear heads on the same rows, class-major, in the heads' precision.
+
+    Args:
+        head: (R, C, d).
+        space: (n, d); or (blocks, n / blocks, d), whose blocks are multiplied side by side.
+
+    Returns:
+        (R, C, n), or (blocks, R, C, n / blocks).
+    """
     runs, classes, dim = head.shape
-    return (head.reshape(runs * classes, dim) @ space.T).view(runs, classes, -1)
+    flat = head.reshape(runs * classes, dim).to(space.dtype)
+    if space.dim() == 2:
+        return (flat @ space.T).to(head.dtype).view(runs, classes, -1)
+    logits = torch.bmm(flat.expand(len(space), -1, -1), space.mT).to(head.dtype)
+    return logits.view(len(space), runs, classes, -1)
 
 
-def draw_heads(dims: list[int], n_classes: int, generators: list[torch.Generator]) -> list[Tensor]:
+def draw_heads(
+    dims: list[int],
+    n_classes: int | list[int],
+    generators: list[torch.Generator],
+    width: int | None = None,
+) -> list[Tensor]:
     """Linear heads with weights and biases uniform in ±1/√d, as PyTorch initialises a layer.
 
     Args:
         dims: width d_k of each of the K spaces.
-        n_classes: number of classes C.
-        generators: one for each of the R runs; a run's draw does not depend on its neighbours.
+        n_classes: number of classes, of all R runs or of each.
+        generators: one for each run; a run's draw does not depend on its neighbours.
+        width: number C of rows to give to every head, by default the largest number of classes.
 
     Returns:
-        K tensors (R, C, d_k + 1); the last column is the bias (see `with_constant`).
+        K tensors (R, C, d_k + 1); the last column is the bias (see `with_constant`). A run with
+        fewer classes has the others absent: their weights are 0 and their bias is `ABSENT`, so
+        that their probability is exactly 0 and nothing ever moves them.
     """
+    classes = [n_classes] * len(generators) if isinstance(n_classes, int) else n_classes
+    width = max(classes) if width is None else width
     heads = []
     for dim in dims:
-        draws = [
-            torch.rand(n_classes, dim + 1, generator=g, device=g.device, dtype=torch.float32)
-            for g in generators
-        ]
-        heads.append(torch.stack(draws).mul_(2).sub_(1).div_(dim**0.5))
+        shape = len(classes), width, dim + 1
+        head = torch.zeros(shape, device=generators[0].device, dtype=torch.float32)
+        for r, (count, g) in enumerate(zip(classes, generators)):
+            draw = torch.rand(count, dim + 1, generator=g, device=g.device, dtype=torch.float32)
+            head[r, :count] = draw.mul_(2).sub_(1).div_(dim**0.5)
+            head[r, count:, -1] = ABSENT
+        heads.append(head)
     return heads
 
 
@@ -66,6 +92,7 @@ class SoftmaxEncoder:
         """Start from linear heads, K tensors (R, C, d_k + 1): `v` the weights, `g` their norms."""
         directions = [head[..., :-1] for head in heads]
         gains = [v.norm(dim=-1, keepdim=True) for v in directions]
+        directions = [torch.where(g > 0, v, 1.0) for v, g in zip(directions, gains)]  # of any norm
         return cls(directions, gains, [head[..., -1] for head in heads])
 
     def parameters(self) -> list[Tensor]:
@@ -96,7 +123,7 @@ class SoftmaxEncoder:
 
 def softmax_labelings(heads: list[Tensor], spaces: list[Tensor]) -> list[Tensor]:
     """`τ^k = softmax(Z_k W_kᵀ + b_k)`: K heads (R, C, d_k + 1) to K labelings (R, C, n)."""
-    return [linear_logits(head, space).softmax(dim=1) for head, space in zip(heads, spaces)]
+    return [linear_logits(head, space).softmax(dim=-2) for head, space in zip(heads, spaces)]
 
 
 def sparsemax(logits: Tensor, dim: int = -1) -> Tensor:

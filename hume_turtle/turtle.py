@@ -5,12 +5,13 @@ First the objective as a pure function, then its minimisation, then the estimato
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hume_turtle.batches import Batches, as_tensor
 from hume_turtle.estimator import (
     LabelingEstimator,
     check_converged,
@@ -24,7 +25,9 @@ from hume_turtle.estimator import (
     progress,
     to_device,
 )
+from hume_turtle.graphs import Graphed
 from hume_turtle.inner import Adam, head_gradient, train_heads
+from hume_turtle.precision import check_precision, pick_precision
 from hume_turtle.sampling import draw_batches
 from hume_turtle.task_encoder import (
     SoftmaxEncoder,
@@ -34,7 +37,8 @@ from hume_turtle.task_encoder import (
     with_constant,
 )
 
-JOINT = ("seed", "gamma", "inner_lr", "outer_lr")  # settings that joint runs may differ in
+# Settings that joint runs may differ in.
+JOINT = ("n_classes", "seed", "gamma", "inner_lr", "outer_lr", "warm_start")
 
 
 def prediction_error(inner_logits: list[Tensor], labeling: Tensor) -> Tensor:
@@ -84,72 +88,91 @@ def turtle_gradient(
     together.
 
     Args:
-        labelings: τ^k, K tensors (R, C, n).
-        inner_logits: K tensors (R, C, n).
+        labelings: τ^k, K tensors (blocks, R, C, n / blocks).
+        inner_logits: K tensors likewise.
         gamma: (R,).
 
     Returns:
-        K tensors (R, C, n); and loss, prediction error and entropy, each (R,).
+        K tensors likewise; and loss, prediction error and entropy, each (R,).
     """
-    spaces, rows = len(labelings), labelings[0].shape[-1]
-    surprise = -sum(logits.log_softmax(dim=1) for logits in inner_logits)  # (R, C, n)
+    spaces, rows = len(labelings), labelings[0][:, 0, 0].numel()
+    surprise = -sum(logits.log_softmax(dim=-2) for logits in inner_logits)
     error, entropy, gradients = 0, 0, []
     for tau in labelings:
-        share = tau.mean(-1).clamp_min(torch.finfo(tau.dtype).tiny)  # (R, C)
+        share = tau.mean(dim=(0, -1)).clamp_min(torch.finfo(tau.dtype).tiny)  # (R, C)
         entropy = entropy + torch.special.entr(share).sum(-1)
-        expected = tau * surprise
-        error = error + expected.sum(1).mean(-1) / spaces
+        expected = torch.linalg.vecdot(tau, surprise, dim=-2)  # (blocks, R, n / blocks)
+        error = error + expected.mean(dim=(0, -1)) / spaces
         balance = gamma.view(-1, 1) / rows * (share.log() + 1)  # (R, C)
         by_tau = torch.add(balance.unsqueeze(-1), surprise, alpha=1 / (spaces * rows))
-        centre = torch.linalg.vecdot(tau, by_tau, dim=1).unsqueeze(1)  # (R, 1, n)
+        centre = torch.linalg.vecdot(tau, by_tau, dim=-2).unsqueeze(-2)
         gradients.append(by_tau.sub_(centre).mul_(tau))
     return gradients, (error - gamma * entropy, error, entropy)
 
 
 @torch.no_grad()
 def minimise_turtle(
-    spaces: list[Tensor],
+    batches: Batches,
+    rows: Iterable[Tensor | None],
     encoder: SoftmaxEncoder,
     heads: Iterator[list[Tensor]],
-    batches: Iterable[Tensor | None],
     *,
     gamma: Tensor,
     inner_steps: int,
     inner_lr: Tensor,
     outer_lr: Tensor,
-    warm_start: bool,
+    warm_start: Tensor | bool,
+    decay: Sequence[float] | None = None,
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Minimise TURTLE's objective for R runs at once; the encoder is updated in place.
 
     Args:
-        spaces: K tensors (n, d_k + 1), with the constant column.
+        batches: the rows of K spaces.
+        rows: for each of T outer iterations the rows (B,) to use, or None for all of them.
         encoder: the task encoders of R runs at their start.
-        heads: yields starts of the inner heads, K tensors (R, C, d_k + 1): one for each outer
-            iteration when the start is cold, a single one when it is warm.
-        batches: for each outer iteration the rows (B,) to use, or None for all of them.
+        heads: yields starts of the inner heads, K tensors (R, C, d_k + 1): first for all runs, then
+            for each outer iteration those of the runs with a cold start.
         gamma, inner_lr, outer_lr: (R,).
+        warm_start: of all runs, or (R,): keep the inner heads, or start them anew in each outer
+            iteration.
+        decay: factors (T,) of the outer learning rate.
 
     Returns:
         The final inner heads, and the history: `loss`, `prediction_error` and `entropy`, each
         (T, R), before each outer step.
     """
+    warm = torch.as_tensor(warm_start).expand(len(gamma)).tolist()
+    cold = [run for run, is_warm in enumerate(warm) if not is_warm]
     outer = Adam(encoder.parameters(), outer_lr)
-    inner = Adam([head.clone() for head in next(heads)], inner_lr)
+    inner = [Adam([head.clone()], inner_lr) for head in next(heads)]
+    batch = batches.buffers
+    step = Graphed(
+        lambda: _outer_step(batch, encoder, outer, inner, gamma, inner_steps), gamma.device
+    )
     record = []
-    for t, rows in enumerate(batches):
-        batch = spaces if rows is None else [space[rows] for space in spaces]
-        if t > 0 and not warm_start:
-            inner.reset(next(heads))
-        labelings = encoder.labelings(batch)
-        labeling = labelings[0] if len(labelings) == 1 else torch.stack(labelings).mean(0)
-        train_heads(inner, batch, labeling, inner_steps)
-        inner_logits = [linear_logits(h, z) for h, z in zip(inner.parameters, batch)]
-        gradients, terms = turtle_gradient(labelings, inner_logits, gamma)
-        by_heads = [head_gradient(g, z) for g, z in zip(gradients, batch)]
-        outer.step(encoder.gradients(by_heads))
-        record.append(torch.stack(terms))
+    for t, index in enumerate(rows):
+        batches.load(index)
+        if t > 0 and cold:
+            for adam, head in zip(inner, next(heads)):
+                adam.reset([head], cold)
+        if t > 0 and decay is not None:
+            outer.scale_lr(decay[t] / decay[t - 1])
+        record.append(step())
     history = torch.stack(record, dim=1)  # (3, T, R)
-    return inner.parameters, dict(zip(("loss", "prediction_error", "entropy"), history))
+    names = "loss", "prediction_error", "entropy"
+    return [adam.parameters[0] for adam in inner], dict(zip(names, history))
+
+
+def _outer_step(batch, encoder, outer, inner, gamma, inner_steps) -> Tensor:
+    """Label a batch, train the inner heads on it, move the encoder; the terms before, (3, R)."""
+    labelings = encoder.labelings(batch)
+    labeling = labelings[0] if len(labelings) == 1 else torch.stack(labelings).mean(0)
+    train_heads(inner, batch, labeling, inner_steps)
+    inner_logits = [linear_logits(adam.parameters[0], z) for adam, z in zip(inner, batch)]
+    gradients, terms = turtle_gradient(labelings, inner_logits, gamma)
+    by_heads = [head_gradient(g, z) for g, z in zip(gradients, batch)]
+    outer.step(encoder.gradients(by_heads))
+    return torch.stack(terms)
 
 
 class Turtle(LabelingEstimator):
@@ -171,6 +194,8 @@ class Turtle(LabelingEstimator):
             fewer. The draw does not depend on `seed`.
         warm_start: keep the inner heads and their Adam state from one outer iteration to the next
             (warm), or draw new heads in each (cold).
+        precision: of the operands of matrix products: "fp32"; "bf16"; or "auto", bf16 where the
+            device multiplies it in hardware. Weights, softmaxes and losses are float32 throughout.
         seed: of the task encoder's start and of the inner heads.
         device: "auto" (the GPU where there is one), "cpu", "cuda", ...
 
@@ -195,6 +220,7 @@ class Turtle(LabelingEstimator):
         outer_lr=1e-3,
         batch_size=10_000,
         warm_start=False,
+        precision="auto",
         seed=0,
         device="auto",
     ):
@@ -206,14 +232,15 @@ class Turtle(LabelingEstimator):
         self.outer_lr = outer_lr
         self.batch_size = batch_size
         self.warm_start = warm_start
+        self.precision = precision
         self.seed = seed
         self.device = device
 
     def fit_many(self, spaces, settings) -> list[Turtle]:
-        """Solve several settings as one batch: seeds, γ, learning rates, cold and warm start.
+        """Solve several settings as one batch: seeds, γ, learning rates, cold and warm start, C.
 
-        Settings that differ only in `seed`, `gamma`, `inner_lr` and `outer_lr` share every matrix
-        product; each run's result equals that of its own `fit` up to rounding.
+        Settings that differ only in these share every matrix product; each run's result equals
+        that of its own `fit` up to rounding.
 
         Args:
             spaces: as in `fit`.
@@ -226,11 +253,10 @@ class Turtle(LabelingEstimator):
         variants = self._variants(settings)
         spaces = check_spaces(spaces, max(variant.n_classes for variant in variants))
         device = pick_device(self.device)
-        resident = [with_constant(to_device(space, device)) for space in spaces]
         for group in groups(variants, apart_from=JOINT):
-            heads = _solve(resident, group)
-            for model, labeling in zip(group, label_rows(heads, spaces)):
-                model.labels_ = labeling.argmax(-1)
+            heads = _solve(spaces, group, device)
+            for model, labels in zip(group, hard_labels(heads, spaces)):
+                model.labels_ = labels
         return variants
 
     def predict_proba(self, spaces) -> np.ndarray:
@@ -238,7 +264,7 @@ class Turtle(LabelingEstimator):
         self._check_fitted()
         spaces = check_spaces(spaces, dims=[head.shape[1] - 1 for head in self.heads_])
         heads = [to_device(head, pick_device(self.device))[None] for head in self.heads_]
-        return label_rows(heads, spaces)[0]
+        return soft_labels(heads, spaces)[0]
 
     def _check_settings(self) -> None:
         check_number("n_classes", self.n_classes, 2, whole=True)
@@ -249,6 +275,7 @@ class Turtle(LabelingEstimator):
             check_number(name, getattr(self, name), 0, open_low=True)
         check_number("seed", self.seed, 0, whole=True)
         check_flag("warm_start", self.warm_start)
+        check_precision(self.precision)
 
     def _check_restored(self) -> None:
         for k, head in enumerate(self.heads_):
@@ -261,45 +288,71 @@ class Turtle(LabelingEstimator):
             raise ValueError("it holds no heads")
 
 
-@torch.enable_grad()
-def _solve(spaces: list[Tensor], models: list[Turtle]) -> list[Tensor]:
-    """Fit estimators that share all but seed, γ and learning rates; returns their heads.
+def _solve(spaces: list, models: list[Turtle], device: torch.device) -> list[Tensor]:
+    """Fit estimators that share all settings but `JOINT`; returns their heads.
 
-    `spaces` are K tensors (n, d_k + 1) with the constant column; heads (R, C, d_k + 1).
+    `spaces` are K checked arrays (n, d_k). The heads are (R, C, d_k + 1), where C is the largest
+    number of classes: a run with fewer has the rest absent (see `draw_heads`).
     """
-    first, device = models[0], spaces[0].device
-    dims = [space.shape[1] - 1 for space in spaces]
+    first = models[0]
+    dims = [space.shape[1] for space in spaces]
     streams = [generator(model.seed, device) for model in models]
-    encoder = SoftmaxEncoder.from_heads(draw_heads(dims, first.n_classes, streams))
-    starts = iter(lambda: draw_heads(dims, first.n_classes, streams), None)
-    batches = draw_batches(len(spaces[0]), first.batch_size, first.outer_steps, device)
+    classes = [model.n_classes for model in models]
+    cold = [r for r, model in enumerate(models) if not model.warm_start]
+    encoder = SoftmaxEncoder.from_heads(draw_heads(dims, classes, streams))
+
+    def starts() -> Iterator[list[Tensor]]:
+        runs = range(len(models))
+        while True:
+            yield draw_heads(
+                dims, [classes[r] for r in runs], [streams[r] for r in runs], max(classes)
+            )
+            runs = cold
+
+    dtype = pick_precision(first.precision, device)
+    batches = Batches(spaces, first.batch_size, device, dtype)
+    rows = draw_batches(batches.n, first.batch_size, first.outer_steps, device)
     _, history = minimise_turtle(
-        spaces,
+        batches,
+        progress(rows, first.outer_steps, "TURTLE"),
         encoder,
-        starts,
-        progress(batches, first.outer_steps, "TURTLE"),
+        starts(),
         inner_steps=first.inner_steps,
-        warm_start=first.warm_start,
+        warm_start=[model.warm_start for model in models],
         gamma=per_run(models, "gamma", device),
         inner_lr=per_run(models, "inner_lr", device),
         outer_lr=per_run(models, "outer_lr", device),
     )
     heads = [head.detach() for head in encoder.heads()]
     for r, model in enumerate(models):
-        model.heads_ = [head[r].cpu().numpy() for head in heads]
+        model.heads_ = [head[r, : model.n_classes].cpu().numpy() for head in heads]
         model.history_ = {name: values[:, r].cpu().numpy() for name, values in history.items()}
         check_converged(model, model.heads_)
     return heads
 
 
 @torch.no_grad()
-def label_rows(heads: list[Tensor], spaces: list, chunk: int = 1 << 16) -> np.ndarray:
-    """τ of all rows, (R, n, C), a chunk of rows at a time; heads are (R, C, d_k + 1)."""
-    parts = []
+def label_rows(heads: list[Tensor], spaces: list, chunk: int = 1 << 12) -> Iterator[Tensor]:
+    """τ of all rows, a chunk of rows (R, C, rows) at a time; heads are K tensors (R, C, d_k + 1).
+
+    Raises ValueError where the logits overflow.
+    """
+    spaces = [as_tensor(space) for space in spaces]
     for i in range(0, len(spaces[0]), chunk):
         batch = [with_constant(to_device(z[i : i + chunk], heads[0].device)) for z in spaces]
-        labeling = torch.stack(softmax_labelings(heads, batch)).mean(0)  # (R, C, rows)
+        labeling = torch.stack(softmax_labelings(heads, batch)).mean(0)
         if not torch.isfinite(labeling).all():
             raise ValueError("the logits overflow float32: bring the spaces to a smaller scale")
-        parts.append(labeling.mT.cpu().numpy())
-    return np.concatenate(parts, axis=1)
+        yield labeling
+
+
+def hard_labels(heads: list[Tensor], spaces: list) -> np.ndarray:
+    """argmax τ of every run, (R, n)."""
+    parts = [labeling.argmax(dim=1).cpu() for labeling in label_rows(heads, spaces)]
+    return torch.cat(parts, dim=1).numpy()
+
+
+def soft_labels(heads: list[Tensor], spaces: list) -> np.ndarray:
+    """τ of every run, (R, n, C)."""
+    parts = [labeling.mT.cpu() for labeling in label_rows(heads, spaces)]
+    return torch.cat(parts, dim=1).numpy()

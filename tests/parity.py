@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hume_turtle.batches import Batches
 from hume_turtle.hume import ANNEAL_AT, minimise_hume
 from hume_turtle.probes import cross_validation_score
 from hume_turtle.task_encoder import OrthonormalEncoder, SoftmaxEncoder, with_constant
-from hume_turtle.turtle import label_rows, minimise_turtle
+from hume_turtle.turtle import hard_labels, minimise_turtle
 from hume_turtle.unrolled import HeadSpace
 
 
@@ -45,11 +46,13 @@ def replay_turtle(path) -> dict[str, np.ndarray]:
     starts = [
         join_bias(recorded[f"inner{k}_weight_init"], recorded[f"inner{k}_bias_init"]) for k in K
     ]  # K tensors (T or 1, C, d_k + 1)
+    rows = torch.from_numpy(recorded["batch_indices"]).long()  # (T, B)
+    spaces = [recorded[f"z{k}_train"] for k in K]
     inner, history = minimise_turtle(
-        [with_constant(torch.from_numpy(recorded[f"z{k}_train"])) for k in K],
+        Batches(spaces, rows.shape[1], torch.device("cpu"), torch.float32),
+        rows,
         encoder,
         ([start[t][None] for start in starts] for t in range(len(starts[0]))),
-        torch.from_numpy(recorded["batch_indices"]).long(),
         gamma=torch.tensor([config["gamma"]]),
         inner_steps=config["inner_steps"],
         inner_lr=torch.tensor([config["inner_lr"]]),
@@ -62,8 +65,7 @@ def replay_turtle(path) -> dict[str, np.ndarray]:
         for k in K:
             result[f"{name}{k}_weight_final"] = final[k][0, :, :-1].numpy()
             result[f"{name}{k}_bias_final"] = final[k][0, :, -1].numpy()
-    labeling = label_rows(heads, [recorded[f"z{k}_test"] for k in K])[0]  # (n, C)
-    return {**result, "labels_test": labeling.argmax(-1)}
+    return {**result, "labels_test": hard_labels(heads, [recorded[f"z{k}_test"] for k in K])[0]}
 
 
 def replay_hume(path) -> dict[str, np.ndarray]:

@@ -578,6 +578,7 @@ def test_defaults_are_the_published_ones():
         "outer_lr": 1e-3,
         "batch_size": 10_000,
         "warm_start": False,
+        "precision": "auto",
         "seed": 0,
         "device": "auto",
     }
