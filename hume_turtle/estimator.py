@@ -135,6 +135,12 @@ def check_flag(name: str, value) -> None:
         raise ValueError(f"{name}={value!r}: True or False is needed")
 
 
+def check_choice(name: str, value, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of the names."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: one of {', '.join(choices)} is needed")
+
+
 def check_converged(model, heads: list[np.ndarray]) -> None:
     """Raise ValueError if a fit ran away to values that are not numbers."""
     if not all(np.isfinite(head).all() for head in heads):

@@ -1,19 +1,21 @@
 """HUME (Gadetsky & Brbić, NeurIPS 2023): the labeling on which linear classifiers generalise.
 
-First the objective as a pure function, then its minimisation, then the estimator.
+The objective and its minimisation are in `hume_objective.py`; here is the estimator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hume_turtle.approximations import COARSENESS, Directions, coarse_steps, low_rank
 from hume_turtle.estimator import (
     LabelingEstimator,
+    check_choice,
     check_converged,
     check_dims,
     check_flag,
@@ -26,208 +28,37 @@ from hume_turtle.estimator import (
     progress,
     to_device,
 )
-from hume_turtle.inner import Adam
-from hume_turtle.metrics import match_clusters
+from hume_turtle.hume_objective import ANNEAL_AT, minimise_hume
+from hume_turtle.precision import check_precision, pick_precision
 from hume_turtle.probes import cross_validation_score
 from hume_turtle.sampling import draw_inner_heads, draw_subsets
-from hume_turtle.task_encoder import (
-    OrthonormalEncoder,
-    linear_logits,
-    sparsemax,
-    with_constant,
-)
-from hume_turtle.unrolled import HeadSpace, Split, UnrolledDescent
+from hume_turtle.task_encoder import OrthonormalEncoder, linear_logits, sparsemax, with_constant
+from hume_turtle.unrolled import HeadSpace, UnrolledDescent
+from hume_turtle.voting import class_order, vote_shares
 
 JOINT = ("seed", "n_runs", "entropy_weight", "outer_lr")  # settings that joint runs may differ in
-ANNEAL_AT = (100, 200)  # after these outer iterations outer_lr × 0.1 and temperature ÷ 10
 
 
-def hume_objective(
-    rows: Tensor,
-    space1: Tensor,
-    space2: HeadSpace,
-    heads: Tensor,
-    train: Split,
-    test: Split,
-    *,
-    temperature: float,
-    entropy_weight: Tensor,
-    descent: UnrolledDescent,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """HUME's loss of R runs on S subsets each, all of the same k rows of data.
+class Schedule(NamedTuple):
+    """How the objective is minimised."""
 
-    The labeling is `τ = sparsemax(Z_1 Wᵀ / temperature)`. A linear head is trained by gradient
-    descent on `CE(head(Z_2), τ)` over a subset's training rows; the loss is `CE(head(Z_2), τ)` on
-    its test rows minus `entropy_weight · H(mean τ over both)`. Its gradient by W flows through τ
-    on both parts, and so through every inner step.
-
-    Args:
-        rows: the task encoders' rows W, (R, C, d_1).
-        space1: Z_1, (k, d_1), rows of unit length.
-        space2: Z_2 of the same rows, with the constant column.
-        heads: the inner heads' starts, (R, S, C, d_2 + 1).
-        train, test: the rows that train and test the head of each of the R · S problems.
-        entropy_weight: (R,).
-
-    Returns:
-        The loss, the last inner training error, the test error and the entropy, each (R, S).
-    """
-    runs, subsets = heads.shape[:2]
-    labeling = sparsemax(linear_logits(rows, space1) / temperature, dim=1)  # (R, C, k)
-    train_error, test_error = descent.generalization_error(
-        labeling.movedim(1, 0).repeat_interleave(subsets, dim=1),  # (C, R S, k)
-        space2,
-        heads.flatten(0, 1).movedim(1, 0),
-        train,
-        test,
-    )
-    mean = subset_means(labeling, train, test)  # (R, S, C)
-    entropy = torch.special.entr(mean.clamp_min(torch.finfo(mean.dtype).tiny)).sum(-1)  # H(mean τ)
-    test_error = test_error.view(runs, subsets)
-    loss = test_error - entropy_weight[:, None] * entropy
-    return loss, train_error.view(runs, subsets), test_error, entropy.expand(runs, subsets)
+    outer_steps: int
+    n_subsets: int
+    outer_lr: float
+    anneal_at: tuple[int, ...]
+    restarts: int = 1  # of each run; the one with the lowest objective is kept
 
 
-def subset_means(labeling: Tensor, train: Split, test: Split) -> Tensor:
-    """Mean of τ (R, C, k) over the rows of each subset, (R, S, C), or (R, 1, C) of all k rows."""
-    if isinstance(train.rows, slice):
-        return labeling.mean(-1).unsqueeze(1)
-    member = (train.rows | test.rows).to(labeling.dtype).unflatten(0, (len(labeling), -1))
-    return torch.bmm(member, labeling.mT) / (train.count + test.count)
-
-
-def minimise_hume(
-    space1: Tensor,
-    space2: HeadSpace,
-    encoder: OrthonormalEncoder,
-    subsets: Iterable[Tensor],
-    heads: Iterator[Tensor],
-    *,
-    train_fraction: float,
-    temperature: float,
-    entropy_weight: Tensor,
-    inner_steps: int,
-    inner_lr: float,
-    outer_lr: Tensor,
-    anneal_at: tuple[int, ...] = (),
-    watch: Callable[[Tensor], None] | None = None,
-) -> dict[str, Tensor]:
-    """Minimise HUME's objective for R runs at once; the encoder is updated in place.
-
-    Args:
-        space1: Z_1, (n, d_1), rows of unit length.
-        space2: Z_2 with the constant column.
-        encoder: the task encoders of R runs at their start.
-        subsets: for each outer iteration the rows of every run's subsets, (R, S, m).
-        heads: for each outer iteration the starts of the inner heads, (R, S, C, d_2 + 1).
-        entropy_weight, outer_lr: (R,).
-        anneal_at: after these outer iterations outer_lr × 0.1 and temperature ÷ 10.
-        watch: called after each outer step with the gradient (R, C, d_1) of the encoder's
-            unconstrained parameter before clipping, averaged over subsets.
-
-    Returns:
-        History: `loss`, `train_error`, `test_error` and `entropy`, each (T, R, S).
-    """
-    adam = Adam([encoder.unconstrained], outer_lr)
-    descent = UnrolledDescent(inner_steps, inner_lr)
-    record = []
-    for t, (subset, head) in enumerate(zip(subsets, heads)):
-        if t in anneal_at:
-            temperature /= 10
-            adam.scale_lr(0.1)
-        gradient, terms = hume_gradient(
-            encoder,
-            space1,
-            space2,
-            subset,
-            head,
-            n_train=int(subset.shape[-1] * train_fraction),
-            temperature=temperature,
-            entropy_weight=entropy_weight,
-            descent=descent,
-        )
-        norm = gradient.flatten(1).norm(dim=1).view(-1, 1, 1)  # of each run
-        adam.step([gradient * (1 / (norm + 1e-6)).clamp_max(1)])
-        record.append(terms)
-        if watch is not None:
-            watch(gradient)
-    history = torch.stack(record, dim=1)  # (4, T, R, S)
-    return dict(zip(("loss", "train_error", "test_error", "entropy"), history))
-
-
-def hume_gradient(
-    encoder: OrthonormalEncoder,
-    space1: Tensor,
-    space2: HeadSpace,
-    subset: Tensor,
-    heads: Tensor,
-    *,
-    n_train: int,
-    entropy_weight: Tensor,
-    **settings,
-) -> tuple[Tensor, Tensor]:
-    """Gradient of the unconstrained parameter (R, C, d_1), averaged over the S subsets.
-
-    Subsets that are much of the data are solved together on all rows, with masks; others one by
-    one on their own rows. Also returns the terms of the objective, (4, R, S).
-    """
-    rows = encoder.weight  # (R, C, d_1)
-    leaf = rows.detach().requires_grad_()
-    runs, subsets, size = subset.shape
-    if worth_sharing(len(space1), subset):
-        train, test = masks(subset, n_train, len(space1))
-        terms = hume_objective(
-            leaf, space1, space2, heads, train, test, entropy_weight=entropy_weight, **settings
-        )
-        terms[0].mean(1).sum().backward()
-        terms = torch.stack(terms).detach()
-    else:
-        train, test = Split(slice(n_train), n_train), Split(slice(n_train, size), size - n_train)
-        terms = leaf.new_empty(4, runs, subsets)
-        for r, s in product(range(runs), range(subsets)):
-            index, run = subset[r, s], slice(r, r + 1)
-            one = hume_objective(
-                leaf[run],
-                space1[index],
-                space2.take(index),
-                heads[run, s : s + 1],
-                train,
-                test,
-                entropy_weight=entropy_weight[run],
-                **settings,
-            )
-            one[0].sum().div(subsets).backward()
-            terms[:, r, s] = torch.stack(one).detach().flatten()
-    (gradient,) = torch.autograd.grad(rows, encoder.unconstrained, leaf.grad)
-    return gradient, terms
-
-
-def worth_sharing(n: int, subset: Tensor) -> bool:
-    """Whether products with all n rows cost less than products with each subset's own.
-
-    On the CPU a product of few heads reaches half the speed of one of many, and all heads of many
-    subsets make one of many; an accelerator is bound by how often it reads the rows.
-    """
-    _, subsets, size = subset.shape
-    return n <= size * (2 if subset.device.type == "cpu" else subsets)
-
-
-def masks(subset: Tensor, n_train: int, n: int) -> tuple[Split, Split]:
-    """The subsets' rows (R, S, m), of which n_train train, as masks of all n rows."""
-    subset = subset.flatten(0, 1)
-    mask = torch.zeros(len(subset), n, dtype=torch.bool, device=subset.device)
-    train = mask.scatter(1, subset[:, :n_train], True)
-    test = mask.scatter(1, subset[:, n_train:], True)
-    return Split(train, n_train), Split(test, subset.shape[1] - n_train)
-
-
-def vote_shares(labelings: np.ndarray, best: int, n_classes: int) -> np.ndarray:
-    """Share of the votes for each class, (n, C), from labelings (runs, n) with matched classes.
-
-    Run `best` has half a vote more, which decides ties and nothing else.
-    """
-    votes = np.eye(n_classes, dtype=np.float32)[labelings]  # (runs, n, C)
-    return (votes.sum(0) + 0.5 * votes[best]) / (len(labelings) + 0.5)
+# The objective tells good labelings from bad (it correlates with accuracy at about -0.9), so time
+# is better spent on more starts than on averaging subsets or on polishing one start: one subset,
+# twice the learning rate, and an annealing late and short, after which nothing moves.
+FAST = Schedule(200, 1, 2e-3, (140, 170), restarts=8)
+SETTLED = 10  # last outer iterations, over which a restart's objective is averaged
+FAR = 1 << 40  # between the seeds of restarts, so that those of neighbouring runs do not meet
+DECIDED_BY_FAST = (
+    *("outer_steps", "n_subsets", "outer_lr", "anneal"),
+    *("inner_steps", "inner_lr", "inner", "rank"),
+)
 
 
 class Hume(LabelingEstimator):
@@ -238,6 +69,9 @@ class Hume(LabelingEstimator):
     predict that labeling on rows it was not trained on. Fit on a training split and call
     `predict` on the test split (inductive), or fit on both together (transductive). The defaults
     are the published ones for STL-10, CIFAR-10 and CIFAR-100-20.
+
+    `inner`, `rank` and `recipe` trade exactness for time; each is off by default, and each refuses
+    data on which its error could not be bounded (see `approximations.py`).
 
     Args:
         n_classes: number of classes C, at least 2 and at most the dimensions of φ1.
@@ -252,6 +86,13 @@ class Hume(LabelingEstimator):
         outer_lr: learning rate of the task encoder; times 0.1 at each annealing.
         anneal: anneal after outer iterations 100 and 200.
         random_inner_init: a new inner head for every subset, or one start for the whole run.
+        inner: "exact", or "coarse": a tenth of the inner steps, ten times as long.
+        rank: None, or the number of principal directions of φ2 that inner heads learn in.
+        recipe: "published"; or "fast", which minimises the same objective by a schedule of its own
+            (`FAST`): restarts of which the lowest objective is kept, with coarse steps and the
+            rank that the data permit. It decides `DECIDED_BY_FAST`; leave those at their defaults.
+        precision: of the operands of the inner loop's products: "fp32"; "bf16"; or "auto", bf16
+            where the device multiplies it in hardware. All else is float32.
         n_runs: runs with seeds `seed`, `seed + 1`, ...; more than one are scored by
             cross-validation on φ2 and decide by majority vote.
         seed: of the task encoder's start, the subsets and the inner heads.
@@ -283,6 +124,10 @@ class Hume(LabelingEstimator):
         outer_lr=1e-3,
         anneal=True,
         random_inner_init=True,
+        inner="exact",
+        rank=None,
+        recipe="published",
+        precision="auto",
         n_runs=1,
         seed=0,
         device="auto",
@@ -299,6 +144,10 @@ class Hume(LabelingEstimator):
         self.outer_lr = outer_lr
         self.anneal = anneal
         self.random_inner_init = random_inner_init
+        self.inner = inner
+        self.rank = rank
+        self.recipe = recipe
+        self.precision = precision
         self.n_runs = n_runs
         self.seed = seed
         self.device = device
@@ -323,9 +172,12 @@ class Hume(LabelingEstimator):
         for variant in variants:
             variant._check_rows(spaces[0])
         device = pick_device(self.device)
-        resident = unit_rows(spaces[0], device), with_constant(to_device(spaces[1], device))
-        for group in groups(variants, apart_from=JOINT):
-            _solve(*resident, group)
+        space1 = unit_rows(spaces[0], device)
+        space2 = with_constant(to_device(spaces[1], device))  # (n, d_2 + 1)
+        alike = groups(variants, apart_from=JOINT)
+        inner_loops = _inner_loops(space2, [group[0] for group in alike])
+        for group, inner_loop in zip(alike, inner_loops):
+            _solve(space1, *inner_loop, group)
         for variant in variants:
             variant._label(spaces)
         return variants
@@ -353,7 +205,8 @@ class Hume(LabelingEstimator):
         if self.n_runs > 1:
             best = int(np.argmax(self.run_scores_))
             return vote_shares(logits.argmax(-1).numpy(), best, self.n_classes)
-        annealings = sum(t < self.outer_steps for t in ANNEAL_AT) if self.anneal else 0
+        schedule = self._schedule()
+        annealings = sum(t < schedule.outer_steps for t in schedule.anneal_at)
         return sparsemax(logits[0] * 10**annealings / self.temperature).numpy()
 
     def _first_space(self, spaces):
@@ -386,11 +239,16 @@ class Hume(LabelingEstimator):
             )
             reference = labels[int(np.argmax(self.run_scores_))]
             for r, run in enumerate(labels):
-                place = match_clusters(reference, run, n_classes=self.n_classes)
-                order = np.argsort([place[c] for c in range(self.n_classes)])
+                order = class_order(reference, run, self.n_classes)
                 self.heads_[0][r] = self.heads_[0][r][order]
         self.run_labels_ = self._logits(spaces[0]).argmax(-1).numpy()
         self.labels_ = self.predict(spaces[0])
+
+    def _schedule(self) -> Schedule:
+        if self.recipe == "fast":
+            return FAST
+        anneal_at = ANNEAL_AT if self.anneal else ()
+        return Schedule(self.outer_steps, self.n_subsets, self.outer_lr, anneal_at)
 
     def _check_settings(self) -> None:
         check_number("n_classes", self.n_classes, 2, whole=True)
@@ -403,6 +261,22 @@ class Hume(LabelingEstimator):
         check_number("seed", self.seed, 0, whole=True)
         check_flag("anneal", self.anneal)
         check_flag("random_inner_init", self.random_inner_init)
+        check_choice("inner", self.inner, ("exact", "coarse"))
+        check_choice("recipe", self.recipe, ("published", "fast"))
+        check_precision(self.precision)
+        if self.rank is not None:
+            check_number("rank", self.rank, 1, whole=True)
+        if self.recipe == "fast":
+            self._check_left_to_fast()
+
+    def _check_left_to_fast(self) -> None:
+        defaults = type(self)(self.n_classes).get_params()
+        for name in DECIDED_BY_FAST:
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: recipe='fast' decides this itself; leave it "
+                    f"at {defaults[name]!r} or take recipe='published'"
+                )
 
     def _check_rows(self, space) -> None:
         n, dim = space.shape
@@ -439,36 +313,66 @@ def unit_rows(space, device: torch.device) -> Tensor:
     return torch.nn.functional.normalize(rows / largest, dim=1)  # no square over- or underflows
 
 
+def _inner_loops(space2: Tensor, models: list[Hume]) -> list[tuple[HeadSpace, int, float]]:
+    """What the heads of each model see of Z_2 (n, d_2 + 1), their steps and learning rate."""
+    approximate = [m.recipe == "fast" or m.inner == "coarse" or m.rank is not None for m in models]
+    directions = Directions(space2) if any(approximate) else None
+    loops = []
+    for model in models:
+        steps, lr, inner, rank = model.inner_steps, model.inner_lr, model.inner, model.rank
+        if model.recipe == "fast":
+            inner = "coarse" if directions.steps_fit(COARSENESS * lr) else "exact"
+            rank = max(1, directions.smallest_rank(steps, lr))
+        space = HeadSpace(space2)
+        if rank is not None:
+            space = low_rank(directions, space2, rank, steps, lr)
+        if inner == "coarse":
+            steps, lr = coarse_steps(directions, steps, lr)
+        loops.append((space.to(pick_precision(model.precision, space2.device)), steps, lr))
+    return loops
+
+
 @torch.enable_grad()
-def _solve(space1: Tensor, space2: Tensor, models: list[Hume]) -> None:
-    """Fit estimators that differ only in seed, runs, entropy weight and outer learning rate."""
+def _solve(
+    space1: Tensor, space2: HeadSpace, inner_steps: int, inner_lr: float, models: list[Hume]
+) -> None:
+    """Fit estimators that share all settings but `JOINT`."""
     first, device = models[0], space1.device
-    n, dim1, dim2 = len(space1), space1.shape[1], space2.shape[1] - 1
-    owners = [model for model in models for _ in range(model.n_runs)]  # (R,)
-    streams = [
-        generator(model.seed + run, device) for model in models for run in range(model.n_runs)
-    ]
+    schedule = first._schedule()
+    n, dim1, dim2 = len(space1), space1.shape[1], space2.start_dim - 1
+    owners, streams = [], []  # of each of the R runs, restarts included
+    for model in models:
+        for run, restart in product(range(model.n_runs), range(schedule.restarts)):
+            owners.append(model)
+            streams.append(generator(model.seed + run + restart * FAR, device))
     encoder = OrthonormalEncoder.initial(dim1, first.n_classes, streams)
-    subsets = draw_subsets(n, first.subset_size, first.n_subsets, first.outer_steps, streams)
+    subsets = draw_subsets(n, first.subset_size, schedule.n_subsets, schedule.outer_steps, streams)
     history = minimise_hume(
         space1,
-        HeadSpace(space2),
+        space2,
         encoder,
-        progress(subsets, first.outer_steps, "HUME"),
-        draw_inner_heads(dim2, first.n_classes, first.n_subsets, first.random_inner_init, streams),
+        progress(subsets, schedule.outer_steps, "HUME"),
+        draw_inner_heads(
+            dim2, first.n_classes, schedule.n_subsets, first.random_inner_init, streams
+        ),
+        UnrolledDescent(inner_steps, inner_lr),
         train_fraction=first.train_fraction,
         temperature=first.temperature,
         entropy_weight=per_run(owners, "entropy_weight", device),
-        inner_steps=first.inner_steps,
-        inner_lr=first.inner_lr,
-        outer_lr=per_run(owners, "outer_lr", device),
-        anneal_at=ANNEAL_AT if first.anneal else (),
+        outer_lr=torch.tensor([m._schedule().outer_lr for m in owners], device=device),
+        anneal_at=schedule.anneal_at,
     )
+    history = {name: values.mean(-1).cpu().numpy() for name, values in history.items()}  # (T, R)
     rows = encoder.weight.detach().cpu().numpy()  # (R, C, d_1)
+    kept = lowest(history["loss"], schedule.restarts)
     for model in models:
-        mine = [r for r, owner in enumerate(owners) if owner is model]
+        mine = [r for r in kept if owners[r] is model]
         model.heads_ = [rows[mine]]
         check_converged(model, model.heads_)
-        model.history_ = {
-            name: values[:, mine].mean(-1).cpu().numpy() for name, values in history.items()
-        }
+        model.history_ = {name: values[:, mine] for name, values in history.items()}
+
+
+def lowest(loss: np.ndarray, restarts: int) -> np.ndarray:
+    """Of every run's restarts, which lie side by side in (T, R), the one that ended lowest."""
+    end = loss[-SETTLED:].mean(0).reshape(-1, restarts)
+    return np.arange(len(end)) * restarts + np.nan_to_num(end, nan=np.inf).argmin(1)

@@ -48,8 +48,16 @@ class HeadSpace(NamedTuple):
     rows: Tensor
     starts: Tensor | None = None
 
+    @property
+    def start_dim(self) -> int:
+        """d', the width of a head's start."""
+        return (self.rows if self.starts is None else self.starts).shape[1]
+
     def take(self, index: Tensor | slice) -> HeadSpace:
-        return HeadSpace(self.rows[index], None if self.starts is None else self.starts[index])
+        return HeadSpace(*(part if part is None else part[index] for part in self))
+
+    def to(self, dtype: torch.dtype) -> HeadSpace:
+        return HeadSpace(*(part if part is None else part.to(dtype) for part in self))
 
 
 class Split(NamedTuple):
@@ -62,6 +70,11 @@ class Split(NamedTuple):
     def columns(self) -> slice:
         """The rows that are computed at all."""
         return self.rows if isinstance(self.rows, slice) else slice(None)
+
+
+def split_at(n_train: int, n: int) -> tuple[Split, Split]:
+    """The first n_train of n rows train, the rest test, in every problem."""
+    return Split(slice(n_train), n_train), Split(slice(n_train, n), n - n_train)
 
 
 class Problems(NamedTuple):
