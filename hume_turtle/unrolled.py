@@ -170,7 +170,7 @@ class UnrolledDescent:
         threads = torch.get_num_threads()
         if self._pool is None or self._pool._max_workers != workers:
             self._pool = ThreadPoolExecutor(
-                workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
+                workers, initializer=_share_threads, initargs=(threads // workers,)
             )
         results = list(self._pool.map(solve_block, blocks))
         torch.set_num_threads(threads)  # the workers' number must not pass to new threads
@@ -272,6 +272,12 @@ class _Sweep:
         """state −= α spread(gradient)"""
         gradient = gradient.to(state.dtype)
         state.sub_(gradient, alpha=self.step_size).sub_(gradient.sum(0), alpha=self.step_size)
+
+
+def _share_threads(threads: int) -> None:
+    """Give the calling thread so many of PyTorch's, which are counted apart for every thread."""
+    torch.get_num_threads()  # a new thread takes the common number on its first use; later is late
+    torch.set_num_threads(threads)
 
 
 def _relative_start(space: HeadSpace, start: Tensor) -> Tensor:

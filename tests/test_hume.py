@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from hume_turtle import Hume, hume
+from hume_turtle import Hume, hume, hume_objective
 from hume_turtle.metrics import cluster_accuracy
 from hume_turtle.probes import cross_validation_score
 from hume_turtle.task_encoder import OrthonormalEncoder, draw_heads, with_constant
+from hume_turtle.unrolled import HeadSpace, UnrolledDescent, split_at
 
 CPU = torch.device("cpu")
 QUICK = {  # the temperature keeps labelings of small spaces soft, so that gradients are not zero
@@ -88,23 +89,27 @@ class Problem:
         rows, head = self.subsets[t, run, subset], self.heads[t, run, subset]
         return literal_loss(self.layers[run].weight, self.z1, self.z2, rows, head, *settings)
 
-    def gradient(self, eta, **changes):
-        settings = {"n_train": 14, "temperature": 0.2, "inner_steps": 9, "inner_lr": 0.5}
-        return hume.hume_gradient(
+    def gradient(self, eta):
+        return hume_objective.hume_gradient(
             self.encoder,
             self.z1,
-            with_constant(self.z2),
+            HeadSpace(with_constant(self.z2)),
             self.subsets[0],
             self.heads[0],
+            n_train=14,
+            temperature=0.2,
             entropy_weight=torch.tensor(eta, dtype=torch.float64),
-            **{**settings, **changes},
+            descent=UnrolledDescent(9, 0.5),
         )
 
 
+@pytest.mark.parametrize("share", [False, True])
 @pytest.mark.parametrize("d1", [6, 3])
 @pytest.mark.parametrize("eta", [[0.0, 0.0], [10.0, 0.5]])
-def test_gradient_is_autograd_through_the_unrolled_inner_loop(eta, d1):
+def test_gradient_is_autograd_through_the_unrolled_inner_loop(monkeypatch, eta, d1, share):
+    """Whether the subsets share products with all rows or each gathers its own."""
     problem = Problem(d1=d1)
+    monkeypatch.setattr(hume_objective, "worth_sharing", lambda *_: share)
     gradient, terms = problem.gradient(eta)
     assert gradient.shape == (2, 3, d1)
     assert terms.shape == (4, 2, 3)
@@ -121,20 +126,34 @@ def test_gradient_is_autograd_through_the_unrolled_inner_loop(eta, d1):
 @pytest.mark.parametrize("eta", [0.0, 3.0])
 def test_objective_against_finite_differences(eta):
     problem = Problem(runs=1, subsets=2)
-    index = problem.subsets[0, 0]
-    space1, space2 = problem.z1[index], with_constant(problem.z2)[index]
-    settings = {
-        "n_train": 14,
-        "temperature": 0.5,
-        "entropy_weight": eta,
-        "inner_steps": 6,
-        "inner_lr": 0.8,
-    }
-    rows = problem.encoder.weight.detach().repeat(2, 1, 1).requires_grad_()
-    head = problem.heads[0, 0].clone().requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda w, h: hume.hume_objective(w, space1, space2, h, **settings)[0], (rows, head)
-    )
+    index = problem.subsets[0, 0, 0]
+    rows = problem.encoder.weight.detach().clone().requires_grad_()
+    space1, space2 = problem.z1[index], HeadSpace(with_constant(problem.z2)[index])
+
+    def loss(rows):
+        return hume_objective.hume_objective(
+            rows,
+            space1,
+            space2,
+            problem.heads[0],
+            *split_at(14, len(index)),
+            temperature=0.5,
+            entropy_weight=torch.tensor([eta], dtype=torch.float64),
+            descent=UnrolledDescent(6, 0.8),
+        )[0]
+
+    assert torch.autograd.gradcheck(loss, (rows,))
+
+
+def test_subsets_share_products_where_they_are_much_of_the_data():
+    def subset(size, device="cpu"):
+        return torch.empty(1, 20, size, device=device)
+
+    assert hume_objective.worth_sharing(100, subset(100))
+    assert hume_objective.worth_sharing(100, subset(50))
+    assert not hume_objective.worth_sharing(100, subset(49))
+    assert hume_objective.worth_sharing(100, subset(5, "meta"))
+    assert not hume_objective.worth_sharing(101, subset(5, "meta"))
 
 
 def test_the_second_order_part_matters():
@@ -154,34 +173,24 @@ def test_the_second_order_part_matters():
     assert (gradient[0] - first_order).norm() > 0.01 * gradient.norm()
 
 
-@pytest.mark.parametrize("working_set", [1, 10_000, 20_000, 1e9])
-def test_working_set_does_not_change_the_gradient(monkeypatch, working_set):
-    expected = Problem().gradient([10.0, 0.5])
-    monkeypatch.setattr(hume, "WORKING_SET", working_set)
-    for ours, whole in zip(Problem().gradient([10.0, 0.5]), expected, strict=True):
-        torch.testing.assert_close(ours, whole, rtol=1e-10, atol=1e-12)
-
-
 @pytest.mark.parametrize("anneal", [False, True])
-def test_minimisation_is_clipped_adam_with_annealing(monkeypatch, anneal):
+def test_minimisation_is_clipped_adam_with_annealing(anneal):
     """Entropy weights 0.1 and 1000: in the first step only the second run is clipped."""
-    monkeypatch.setattr(hume, "ANNEAL_AT", (2, 4))
     steps, eta, outer_lr = 6, [0.1, 1000.0], [0.02, 0.05]
     problem = Problem(steps=steps)
     gradients = []
-    history = hume.minimise_hume(
+    history = hume_objective.minimise_hume(
         problem.z1,
-        with_constant(problem.z2),
+        HeadSpace(with_constant(problem.z2)),
         problem.encoder,
         problem.subsets,
         iter(problem.heads),
+        UnrolledDescent(5, 0.5),
         train_fraction=0.7,
         temperature=1.5,
         entropy_weight=torch.tensor(eta, dtype=torch.float64),
-        inner_steps=5,
-        inner_lr=0.5,
         outer_lr=torch.tensor(outer_lr, dtype=torch.float64),
-        anneal=anneal,
+        anneal_at=(2, 4) if anneal else (),
         watch=gradients.append,
     )
     assert list(history) == ["loss", "train_error", "test_error", "entropy"]
@@ -401,16 +410,6 @@ def test_rows_of_zeros_are_labelled_alike_in_fit_and_predict(blobs, monkeypatch)
     assert (model.run_scores_ == [0.5, 0.7, 0.9, 0.7]).all()
     for labels, rows in zip(model.run_labels_, model.heads_[0]):
         assert (labels == (spaces[0] @ rows.T).argmax(1)).all()
-
-
-def test_vote_shares_by_hand():
-    labelings = np.array([[0, 1, 2], [0, 2, 2], [1, 0, 2], [1, 1, 0]])
-    for best, labels in ((0, [0, 1, 2]), (2, [1, 1, 2]), (3, [1, 1, 2])):
-        shares = hume.vote_shares(labelings, best, 4)
-        assert shares.shape == (3, 4)
-        np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
-        assert (shares.argmax(1) == labels).all()
-    np.testing.assert_allclose(hume.vote_shares(labelings, 0, 4)[0] * 4.5, [2.5, 2, 0, 0])
 
 
 def test_as_many_classes_as_dimensions(blobs):
