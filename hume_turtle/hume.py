@@ -54,7 +54,6 @@ class Schedule(NamedTuple):
 # twice the learning rate, and an annealing late and short, after which nothing moves.
 FAST = Schedule(200, 1, 2e-3, (140, 170), restarts=8)
 SETTLED = 10  # last outer iterations, over which a restart's objective is averaged
-FAR = 1 << 40  # between the seeds of restarts, so that those of neighbouring runs do not meet
 DECIDED_BY_FAST = (
     *("outer_steps", "n_subsets", "outer_lr", "anneal"),
     *("inner_steps", "inner_lr", "inner", "rank"),
@@ -344,7 +343,7 @@ def _solve(
     for model in models:
         for run, restart in product(range(model.n_runs), range(schedule.restarts)):
             owners.append(model)
-            streams.append(generator(model.seed + run + restart * FAR, device))
+            streams.append(generator(restart_seed(model.seed + run, restart), device))
     encoder = OrthonormalEncoder.initial(dim1, first.n_classes, streams)
     subsets = draw_subsets(n, first.subset_size, schedule.n_subsets, schedule.outer_steps, streams)
     history = minimise_hume(
@@ -370,6 +369,13 @@ def _solve(
         model.heads_ = [rows[mine]]
         check_converged(model, model.heads_)
         model.history_ = {name: values[:, mine] for name, values in history.items()}
+
+
+def restart_seed(seed: int, restart: int) -> int:
+    """The run's own, then others of 32 bits, which is all that the CPU's generator takes."""
+    if restart == 0:
+        return seed
+    return int(np.random.SeedSequence((seed, restart)).generate_state(1)[0])
 
 
 def lowest(loss: np.ndarray, restarts: int) -> np.ndarray:

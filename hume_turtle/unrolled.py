@@ -33,6 +33,7 @@ from torch import Tensor
 
 OUTSIDE = 1e30  # logit of the last class on rows that a problem does not train on
 STORED_BYTES = {"cpu": 450e6, "accelerator": 8e9}  # of softmaxes kept, all threads together
+EFFICIENT = 64  # heads of a product; with far fewer it takes longer than computing it twice
 THIN, LARGE = 32, 1 << 21  # oneDNN wins for at most THIN rows times at least LARGE numbers
 
 
@@ -158,7 +159,7 @@ class UnrolledDescent:
         budget = STORED_BYTES["cpu" if cpu else "accelerator"]
         step_bytes = classes * k * rows.element_size()  # of one problem
         fitting = int(budget / (threads * self.steps * step_bytes))
-        size = max(1, min(fitting, -(-problems // threads)))
+        size = min(max(fitting, -(-EFFICIENT // (classes - 1))), -(-problems // threads))
         workers = min(threads, -(-problems // size))
         stretch = int(budget / (workers * size * step_bytes))
         return size, workers, max(1, min(stretch, self.steps))

@@ -444,6 +444,87 @@ def test_a_fraction_that_leaves_no_rows(blobs, train_fraction):
         Hume(3, outer_steps=10**9, train_fraction=train_fraction).fit(spaces)
 
 
+@pytest.fixture
+def short_recipe(monkeypatch):
+    """The fast recipe with a schedule that takes no time."""
+    schedule = hume.FAST._replace(outer_steps=6, anneal_at=(2, 4), restarts=3)
+    monkeypatch.setattr(hume, "FAST", schedule)
+    return schedule
+
+
+def test_fast_keeps_the_restart_with_the_lowest_objective(blobs, short_recipe, monkeypatch):
+    monkeypatch.setattr(hume, "ANNEAL_AT", short_recipe.anneal_at)
+    monkeypatch.setattr(hume, "cross_validation_score", lambda *_, **__: 0.5)
+    spaces, _ = blobs(60, 3, (5, 4))
+    model = Hume(3, recipe="fast", n_runs=2, seed=4).fit(spaces)
+    assert model.heads_[0].shape == (2, 3, 5)
+    assert model.history_["loss"].shape == (6, 2)
+    for run in range(2):
+        ends = []
+        for restart in range(3):  # each alone, by the settings that the recipe stands for
+            setting = {"seed": hume.restart_seed(4 + run, restart), "outer_steps": 6}
+            setting |= {"n_subsets": 1, "outer_lr": short_recipe.outer_lr, "inner": "coarse"}
+            alone = Hume(3, **setting).fit(spaces)
+            ends.append(alone.history_["loss"][:, 0])
+        assert len({round(float(end[0]), 3) for end in ends}) == 3, "restarts differ"
+        best = min(ends, key=lambda end: end.mean())
+        np.testing.assert_allclose(model.history_["loss"][:, run], best, rtol=0.02)
+
+
+def test_fast_labels_at_its_own_last_temperature(blobs, short_recipe):
+    spaces, _ = blobs(30, 3, (5, 4))
+    model = Hume(3, recipe="fast").fit(spaces)
+    expected = literal_sparsemax(torch.from_numpy(unit(spaces[0]) @ model.heads_[0][0].T) / 1e-3)
+    np.testing.assert_allclose(model.predict_proba(spaces), expected, rtol=0, atol=1e-3)
+    assert (Hume(3, recipe="fast").fit(spaces).heads_[0] == model.heads_[0]).all()
+
+
+def test_lowest_of_the_restarts_of_each_run():
+    loss = np.zeros((12, 6))
+    loss[2:] = [3, 1, 2, 5, 6, 4]  # the first iterations do not count
+    loss[:2, 0] = -1e9
+    assert hume.lowest(loss, 3).tolist() == [1, 5]
+    assert hume.lowest(loss, 1).tolist() == [0, 1, 2, 3, 4, 5]
+    loss[-1, 1] = np.nan
+    assert hume.lowest(loss, 3).tolist() == [2, 5]
+
+
+def test_seeds_of_restarts_differ_where_generators_look():
+    seeds = [hume.restart_seed(seed, r) for seed in range(20) for r in range(8)]
+    assert [hume.restart_seed(seed, 0) for seed in (0, 7)] == [0, 7]
+    assert len({seed % 2**32 for seed in seeds}) == 160
+
+
+@pytest.mark.parametrize("name", hume.DECIDED_BY_FAST)
+def test_fast_decides_its_settings_itself(blobs, name):
+    other = {"anneal": False, "inner": "coarse", "rank": 3, "inner_lr": 0.1, "outer_lr": 0.1}
+    spaces, _ = blobs(30, 3, (5, 4))
+    with pytest.raises(ValueError, match=f"{name}=.*recipe='fast' decides this itself"):
+        Hume(3, recipe="fast", **{name: other.get(name, 7)}).fit(spaces)
+
+
+def test_unknown_recipe(blobs):
+    with pytest.raises(ValueError, match="recipe='slow': one of published, fast"):
+        Hume(3, recipe="slow").fit(blobs(30, 3, (5, 4))[0])
+
+
+@pytest.mark.parametrize("changes", [{"rank": 3}, {"inner": "coarse"}])
+def test_approximate_fits_come_close_to_exact_ones(blobs, changes):
+    spaces, _ = blobs(60, 3, (5, 4))
+    settings = {**QUICK, "inner_steps": 100, "inner_lr": 1e-3}
+    exact, close = (Hume(3, **settings, **c).fit(spaces) for c in ({}, changes))
+    np.testing.assert_allclose(exact.history_["loss"], close.history_["loss"], rtol=0.01)
+
+
+def test_bfloat16_moves_few_labels(blobs):
+    spaces, _ = blobs(120, 3, (6, 8))
+    settings = {**QUICK, "outer_steps": 20}
+    exact, rough = (Hume(3, **settings, precision=p).fit(spaces) for p in ("fp32", "bf16"))
+    assert (exact.labels_ == rough.labels_).mean() > 0.95
+    difference = abs(exact.history_["test_error"] - rough.history_["test_error"])
+    assert 0 < difference.max() < 0.05
+
+
 def test_predict_takes_at_most_two_spaces(blobs):
     (z1, z2), _ = blobs(20, 3, (5, 4))
     model = Hume(3, **QUICK).fit([z1, z2])
