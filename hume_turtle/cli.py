@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     stage("pretrain", "pretrain the networks that know none of the datasets")
     stage("embed", "embed a dataset in every space of the suite", "dataset")
     stage("fit", "fit TURTLE and HUME on a dataset, without labels", "dataset")
+    stage("select", "fit TURTLE with a grid of settings and score them, without labels")
     stage("baselines", "k-means, linear probes, and the scores of every method", "dataset")
     stage("notebooks", "execute the notebooks")
     stage("report", "publish notebooks, tables and figures")

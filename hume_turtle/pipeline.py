@@ -1,4 +1,4 @@
-"""What each DVC stage does: pretrain, embed, fit, baselines, notebooks, report.
+"""What each DVC stage does: pretrain, embed, fit, select, baselines, notebooks, report.
 
 Every stage reads params.yaml in the current directory through `Suite`. Fits and baselines run
 as independent jobs on one thread each, spread over the cores: their bits do not depend on how
@@ -107,6 +107,49 @@ def fit_seeds(suite: Suite, dataset: str, method: str, names: tuple[str, ...]) -
     )
     for seed, fitted in zip(seeds, fits):
         fitted.save(suite.fit_path(dataset, method, names, seed))
+
+
+def select(suite: Suite) -> None:
+    """TURTLE with a grid of settings, and the generalization scores; no label is read.
+
+    For each dataset `<dataset>.csv`, a row a fit, and `<dataset>.npz` with their `labelings`
+    (R, n), so that accuracies can be computed where true labels are allowed.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from hume_turtle.files import atomic_write
+
+    settings, folder = suite.params["selection"], fresh_folder(suite.data / "selection")
+    for dataset in settings["datasets"]:
+        grids = one_value_each(settings["grid"])
+        jobs = [(suite, dataset, names, grid) for names in settings["spaces"] for grid in grids]
+        tables, labelings = zip(*in_parallel(fit_grid, jobs))
+        with atomic_write(folder / f"{dataset}.csv", "w", encoding="utf-8") as file:
+            pd.concat(tables).to_csv(file, index=False, lineterminator="\n")
+        with atomic_write(folder / f"{dataset}.npz") as file:
+            np.savez_compressed(file, labelings=np.concatenate(labelings))
+
+
+def one_value_each(grid: dict[str, list]) -> list[dict[str, list]]:
+    """The grid in parts, one for each value of its first setting: jobs for as many cores."""
+    first = next(iter(grid))
+    return [{**grid, first: [value]} for value in grid[first]]
+
+
+def fit_grid(suite: Suite, dataset: str, names: list[str], grid: dict[str, list]):
+    """Fit TURTLE with every setting of a grid in one choice of spaces; table and labelings."""
+    from hume_turtle import selection
+
+    fits = suite.params["fit"]
+    model = estimator_class("turtle")(
+        suite.params["classes"][dataset], seed=fits["seeds"][0], **fits["turtle"]["settings"]
+    )
+    found = selection.select(model, suite.spaces(dataset, names, suite.fit_split), grid)
+    table = found.table().rename(columns={"score": "generalization_score"})
+    table.insert(0, "dataset", dataset)
+    table.insert(1, "spaces", "+".join(names))
+    return table, found.labelings
 
 
 def baselines(suite: Suite, dataset: str) -> None:

@@ -26,6 +26,7 @@ from hume_turtle.plotting_style import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "plot_images",
     "plot_points",
     "plot_scoreboard",
+    "plot_selection",
     "plot_training",
     "plot_vs_baselines",
     "save_figure",
@@ -109,10 +111,57 @@ def plot_correlation(
             f"need two points or more and equal lengths: {len(x)} objectives, {len(y)} "
             f"accuracies, {len(names)} groups"
         )
+    fig, ax = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
+    _draw_correlation(ax, x, y, names)
+    ax.set(xlabel=xlabel, ylabel="cluster accuracy (%)")
+    if groups is not None:
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return fig
+
+
+def plot_selection(frame: pd.DataFrame, group: str = "warm_start") -> Figure:
+    """Generalization score against cluster accuracy over a grid of settings, a point a fit.
+
+    A panel for each dataset and choice of spaces, with Pearson's r. A ring marks the fit with the
+    highest score, of equals the first: the one that is chosen without labels.
+
+    Args:
+        frame: a row a fit, with columns `dataset`, `spaces`, `generalization_score` and
+            `cluster_accuracy` (fractions), and the settings.
+        group: the column that gives colour and marker.
+
+    Raises:
+        ValueError: no rows, or a column is missing.
+    """
+    import matplotlib.pyplot as plt
+
+    columns = ["dataset", "spaces", "generalization_score", "cluster_accuracy", group]
+    if missing := [name for name in columns if name not in frame]:
+        raise ValueError(f"no column {', '.join(missing)}")
+    if frame.empty:
+        raise ValueError("no fits: nothing to draw")
+    panels = list(frame.groupby(["dataset", "spaces"], sort=False))
+    size = (1.2 + 4.0 * len(panels), 4.0)
+    fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained")
+    for ax, ((dataset, spaces), rows) in zip(axes.flat, panels, strict=True):
+        score = 100 * rows["generalization_score"].to_numpy()
+        accuracy = 100 * rows["cluster_accuracy"].to_numpy()
+        _draw_correlation(ax, score, accuracy, [f"{spaced(group)}: {v}" for v in rows[group]])
+        best = int(np.argmax(score))
+        ring = {"s": 190, "facecolor": "none", "edgecolor": COLOURS[1], "linewidth": 1.8}
+        ax.scatter(score[best], accuracy[best], **ring, label="chosen, without labels")
+        ax.set(xlabel="generalization score (%)", ylabel="cluster accuracy (%)")
+        ax.set_title(f"{dataset}, {spaces.replace('+', ' + ')}: {ax.get_title()}", fontsize=10)
+    axes.flat[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return fig
+
+
+def _draw_correlation(ax, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
+    """Points with a name each, which gives colour and marker; their line, and r as the title."""
+    names = np.asarray(names)
     known = np.isfinite(x) & np.isfinite(y)
     varies = known.sum() > 1 and x[known].std() > 0 and y[known].std() > 0
     r = np.corrcoef(x[known], y[known])[0, 1] if varies else math.nan
-    fig, ax = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
     others = [name for name in dict.fromkeys(names) if name not in METHODS]
     for name in dict.fromkeys(names):
         chosen = known & (names == name)
@@ -137,11 +186,7 @@ def plot_correlation(
             linewidth=1.2,
             zorder=1,
         )
-    ax.set(xlabel=xlabel, ylabel="cluster accuracy (%)")
     ax.set_title(f"Pearson's r = {r:.2f}".replace("-", "−") + f"   ({known.sum()} labelings)")
-    if groups is not None:
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return fig
 
 
 def plot_points(spaces: Mapping[str, Any], labels: Sequence[int]) -> Figure:

@@ -5,26 +5,23 @@
 - Generalization score (TURTLE) and cross-validation score (HUME): how well a linear model learns
   a labeling from other rows. They need no true label, so they may choose settings.
 
-All logistic regressions share one solver, `fit_head`: scikit-learn's objective on any device.
+All logistic regressions have scikit-learn's objective, on any device; see `logistic`.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from scipy.optimize import minimize
 from sklearn.cluster import KMeans
 from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
+from hume_turtle.logistic import Design, fit_head, fit_parts, predict_head
 from hume_turtle.metrics import as_labels
 
 GRID = tuple(float(c) for c in np.logspace(-4, 4, 9))
-BLOCK = 2**22  # logits held at a time
 SMALL = 2**24  # multiplications in a pass over the rows below which threads cost more than they win
 
 
@@ -145,20 +142,30 @@ def linear_probe(spaces, labels, *, grid=GRID, held_out=0.2, seed=0, device="aut
     return LinearProbe(grid=grid, held_out=held_out, seed=seed, device=device).fit(spaces, labels)
 
 
-def generalization_score(spaces, labels, *, folds=10, seed=0, device="auto") -> float:
+def generalization_score(spaces, labels, *, folds=10, seed=0, device="auto"):
     """How well a linear model learns a labeling in each space: TURTLE's model selection.
 
-    The accuracy on held-out rows of a logistic regression (C = 1) of the hard labels (n,),
-    averaged over shuffled `folds` and over the spaces, each raw. The folds are not stratified, so
-    a class may have fewer members than there are folds: a member held out when no other is left
-    counts as an error. A labeling of one class scores 0.0: it is learnt trivially and must never
-    be selected. Raises ValueError for bad spaces or labels and for fewer rows than folds.
+    The accuracy on held-out rows of a logistic regression (C = 1) of the hard labels, averaged
+    over shuffled `folds` and over the spaces, each raw. Labels (n,) give a number, several
+    labelings (R, n) give an array (R,). The folds are not stratified, so a class may have fewer
+    members than there are folds: a member held out when no other is left counts as an error. A
+    labeling of one class scores 0.0: it is learnt trivially and must never be selected. Raises
+    ValueError for bad spaces or labels and for fewer rows than folds.
     """
-    scores = [_cross_validate(z, labels, 1.0, folds, seed, device) for z in _check_spaces(spaces)]
-    return float(np.mean(scores))
+    spaces = _check_spaces(spaces)
+
+    def fit_folds(features, labels, trains):
+        design = Design.of(features, labels, device)
+        parts = np.array([np.bincount(train, minlength=len(labels)) for train in trains])
+        return [(design.classes, *head) for head in zip(*fit_parts(design, parts, 1.0))]
+
+    def score(labels):
+        return np.mean([_cross_validate(z, labels, fit_folds, folds, seed) for z in spaces])
+
+    return _of_each_labeling(score, labels)
 
 
-def cross_validation_score(space, labels, *, folds=10, seed=1, device="auto") -> float:
+def cross_validation_score(space, labels, *, folds=10, seed=1, device="auto"):
     """How well an unregularised linear model learns a labeling in φ2: HUME's choice of a run.
 
     As `generalization_score`, in one space and without penalty. The defaults give the published
@@ -166,120 +173,36 @@ def cross_validation_score(space, labels, *, folds=10, seed=1, device="auto") ->
     `LogisticRegression(C=inf)`. Where the labels are linearly separable the optimum lies at
     infinity and the score depends on the solver's path, so `fit_head` follows scikit-learn's.
     """
-    return _cross_validate(space, labels, np.inf, folds, seed, device)
+
+    def fit_folds(features, labels, trains):
+        designs = [Design.of(features[t], labels[t], device, centred=False) for t in trains]
+        return [(design.classes, *fit_head(design, np.inf)) for design in designs]
+
+    return _of_each_labeling(lambda y: _cross_validate(space, y, fit_folds, folds, seed), labels)
 
 
-def _cross_validate(space, labels, C: float, folds: int, seed: int, device) -> float:
+def _of_each_labeling(score, labels):
+    """The score of labels (n,), or the scores (R,) of labelings (R, n)."""
+    if np.ndim(labels) == 2:
+        return np.array([score(row) for row in labels])
+    return float(score(labels))
+
+
+def _cross_validate(space, labels, fit_folds, folds: int, seed: int) -> float:
+    """Accuracy on held-out rows; `fit_folds` gives each fold's classes, weights and biases."""
     features, labels = _rows_and_labels(space, labels)
     if not 2 <= folds <= len(labels):
         raise ValueError(f"folds is {folds}: need 2 to {len(labels)} (the rows)")
     n_classes = len(np.unique(labels))
     if n_classes == 1:
         return 0.0
-
-    def accuracy(train, test):
-        design = Design.of(features[train], labels[train], device, centred=np.isfinite(C))
-        predicted = predict_head(features[test], design.classes, *fit_head(design, C))
-        return (predicted == labels[test]).mean()
-
-    splits = KFold(folds, shuffle=True, random_state=seed).split(features)
+    trains, tests = zip(*KFold(folds, shuffle=True, random_state=seed).split(features))
     with _threads_for(features.size * n_classes):
-        return float(np.mean([accuracy(train, test) for train, test in splits]))
-
-
-@dataclass
-class Design:
-    """Rows and classes on the device, centred unless `centred` is False.
-
-    Centring leaves the optimum where it is, as the bias carries no penalty, and saves steps.
-    """
-
-    rows: torch.Tensor  # (n, d)
-    targets: torch.Tensor  # (n,) in 0..C-1
-    classes: np.ndarray  # (C,), the sorted labels
-    mean: torch.Tensor  # (d,), what was taken from the rows
-    centred: bool
-
-    @classmethod
-    def of(cls, features, labels, device="auto", *, centred: bool = True) -> Design:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        classes, targets = np.unique(labels, return_inverse=True)
-        rows = torch.tensor(features, device=device)  # a copy: it may be centred in place
-        mean = rows.mean(0) if centred else torch.zeros_like(rows[0])
-        rows -= mean
-        return cls(rows, torch.tensor(targets, device=device), classes, mean, centred)
-
-    def unit(self, penalty: float) -> float:
-        """A unit for the weights in which the Hessian's mean diagonal at W = 0 is about one."""
-        if not self.centred:
-            return 1.0
-        variance = self.rows.square().mean(dtype=torch.float64).item()
-        return (variance / len(self.classes) + penalty + 1e-30) ** -0.5
-
-
-def fit_head(design: Design, C: float, *, start=None, tol: float = 1e-4, max_iter: int = 1000):
-    """Logistic regression: minimise `mean CE + λ ||W||² / 2` with `λ = 1 / (C n)`, full batch.
-
-    scikit-learn's objective, stopping rule and solver (SciPy's L-BFGS-B), with the products on
-    the design's device. In a design that is not centred it takes scikit-learn's own path. `start`:
-    weights and biases to start from instead of zeros. Returns weights (C, d) and biases (C,) for
-    rows not centred, as NumPy arrays.
-    """
-    rows, targets, n_classes = design.rows, design.targets, len(design.classes)
-    n, d = rows.shape
-    free = 1 if n_classes == 2 else n_classes  # of two classes the first stays at zero
-    penalty = 1 / (C * n)
-    unit = design.unit(penalty)
-
-    def unpack(x):
-        x = torch.as_tensor(x, device=rows.device).to(rows.dtype).view(free, d + 1)
-        x = F.pad(x, (0, 0, n_classes - free, 0))
-        return x[:, :d] * unit, x[:, d]  # (C, d), (C,)
-
-    def objective(x):
-        weight, bias = unpack(x)
-        loss, d_weight, d_bias = mean_cross_entropy(weight, bias, rows, targets)
-        loss = loss + penalty / 2 * weight.square().sum()
-        d_weight = (d_weight + penalty * weight) * unit
-        gradient = torch.cat([d_weight, d_bias[:, None]], dim=1)[-free:]
-        return loss.item(), gradient.double().cpu().numpy().ravel()
-
-    x = np.zeros(free * (d + 1))
-    if start is not None:
-        weight, bias = (torch.as_tensor(part).to(rows) for part in start)
-        x = torch.cat([weight / unit, (bias + weight @ design.mean)[:, None]], dim=1)
-        x = (x - x[:1] if free == 1 else x)[-free:].double().cpu().numpy().ravel()
-    options = {"maxiter": max_iter, "maxls": 50, "gtol": tol, "ftol": 64 * np.finfo(float).eps}
-    x = minimize(objective, x, jac=True, method="L-BFGS-B", options=options).x
-    weight, bias = unpack(x)
-    return weight.cpu().numpy(), (bias - weight @ design.mean).cpu().numpy()
-
-
-def mean_cross_entropy(weight, bias, rows, targets):
-    """`mean_i CE(W z_i + b, y_i)` and its gradients in W (C, d) and b (C,).
-
-    weight (C, d), bias (C,), rows (n, d), targets (n,). Works through blocks of rows, so that
-    the logits of all rows are never held together.
-    """
-    loss, d_weight, d_bias = 0.0, torch.zeros_like(weight), torch.zeros_like(bias)
-    block = max(1, BLOCK // len(bias))
-    for start in range(0, len(rows), block):
-        z, y = rows[start : start + block], targets[None, start : start + block]
-        log_p = F.log_softmax(weight @ z.T + bias[:, None], dim=0)  # (C, B): fast, classes first
-        loss = loss - log_p.gather(0, y).sum(dtype=torch.float64)
-        residual = log_p.exp_()
-        residual.scatter_add_(0, y, residual.new_full(y.shape, -1))  # p − onehot(y)
-        d_weight += residual @ z
-        d_bias += residual.sum(1)
-    return loss / len(rows), d_weight / len(rows), d_bias / len(rows)
-
-
-def predict_head(features, classes, weight, bias) -> np.ndarray:
-    """The class (n,) with the largest logit `W z_i + b`, through blocks of rows."""
-    block = max(1, BLOCK // len(classes))
-    parts = [features[start : start + block] for start in range(0, len(features), block)]
-    return np.concatenate([classes[(z @ weight.T + bias).argmax(axis=1)] for z in parts])
+        heads = fit_folds(features, labels, trains)
+    correct = [
+        predict_head(features[test], *head) == labels[test] for test, head in zip(tests, heads)
+    ]
+    return float(np.mean([fold.mean() for fold in correct]))
 
 
 @contextmanager

@@ -142,6 +142,22 @@ class Suite:
             for spaces in sorted(folder.iterdir())
         }
 
+    def selection(self, dataset: str):
+        """TURTLE with a grid of settings: a table, a row a fit, and their labelings (R, n).
+
+        The table has the columns dataset, spaces, the settings of the grid, generalization_score
+        and loss.
+
+        Raises:
+            FileNotFoundError: if the pipeline has not made them.
+        """
+        import numpy as np
+        import pandas as pd
+
+        path = self.data / "selection" / f"{dataset}.csv"
+        with np.load(path.with_suffix(".npz")) as file:
+            return pd.read_csv(path), file["labelings"]
+
     def timings(self):
         """Measured seconds of each method, with date and hardware; empty if never measured.
 

@@ -506,6 +506,7 @@ def test_import_and_fit_need_only_four_packages(tmp_path):
     sys.stderr.isatty = lambda: True  # asks for a progress bar, and there is no tqdm
     import numpy as np
     from hume_turtle import Hume, Turtle
+    from hume_turtle.selection import select
 
     rows = np.random.default_rng(0).normal(size=(20, 4))
     quick = dict(outer_steps=2, inner_steps=2)
@@ -514,6 +515,7 @@ def test_import_and_fit_need_only_four_packages(tmp_path):
         model.save("model.npz")
         labels = type(model).load("model.npz").predict([rows, rows])
         assert (labels == model.labels_).all()
+        select(model, [rows, rows], {"seed": [0, 1]}).chosen
     print("done", *sorted(set(Blocked.names) & set(sys.modules)))
     """
     result = subprocess.run(

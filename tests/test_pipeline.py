@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
+from hume_turtle import pipeline
 from hume_turtle.artefacts import publish
+from hume_turtle.metrics import cluster_accuracy
 from hume_turtle.notebooks import run_cells_in_process
+from hume_turtle.probes import generalization_score
 from hume_turtle.suite import Suite
+from hume_turtle.turtle import Turtle
 
 ROOT = Path(__file__).parents[1]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -32,6 +36,11 @@ def tiny_params() -> dict:
             "phi2": ["letters"],
             "settings": {"outer_steps": 3, "inner_steps": 3, "inner_lr": 0.01, "subset_size": 100},
         },
+    }
+    params["selection"] = {
+        "datasets": ["digits"],
+        "spaces": [["letters"], ["moco", "letters"]],
+        "grid": {"warm_start": [True, False], "outer_lr": [0.01]},
     }
     return {**params, "baselines": {"seeds": [0]}}
 
@@ -57,6 +66,7 @@ def suite(tmp_path_factory) -> Suite:
     for name in ("embed", "fit", "baselines"):
         for dataset in ("digits", "coloured-digits"):
             stage(folder, name, dataset)
+    stage(folder, "select")
     return Suite.open(folder)
 
 
@@ -82,18 +92,42 @@ def test_stages_make_embeddings_fits_and_scores(suite):
     assert probe["digits", "pixels", "test"] > 0.9
 
 
+def test_selection_scores_every_setting_of_the_grid(suite):
+    table, labelings = suite.selection("digits")
+    assert table["spaces"].tolist() == ["letters"] * 2 + ["moco+letters"] * 2
+    assert table["warm_start"].tolist() == [True, False] * 2
+    assert set(table["dataset"]) == {"digits"}
+    assert labelings.shape == (4, 1797)
+    for (_, row), labels in zip(table.iterrows(), labelings):
+        spaces = suite.spaces("digits", row["spaces"], "all")
+        assert row["generalization_score"] == generalization_score(spaces, labels)
+        settings = {**suite.params["fit"]["turtle"]["settings"], "outer_lr": row["outer_lr"]}
+        fit = Turtle(10, **{**settings, "warm_start": row["warm_start"]}).fit(spaces)
+        assert row["loss"] == pytest.approx(fit.history_["loss"][-1], rel=1e-4)
+        assert cluster_accuracy(labels, fit.labels_) > 0.99
+
+
+def test_a_suite_without_a_selection_has_an_empty_folder(suite, tmp_path):
+    params = {**suite.params, "root": ".", "selection": {**suite.params["selection"]}}
+    params["selection"]["datasets"] = []
+    pipeline.select(Suite(tmp_path, params))
+    assert list((tmp_path / "data" / "digits" / "selection").iterdir()) == []
+
+
 def test_no_true_label_reaches_a_fit(suite, tmp_path):
-    """Without the labels' files the fit stage gives the same bytes."""
+    """Without the labels' files the stages fit and select give the same bytes."""
     folder = tmp_path / "unlabelled"
     shutil.copytree(suite.folder, folder)
     shutil.rmtree(folder / "data" / "digits" / "labels")
     shutil.rmtree(folder / "data" / "digits" / "fits")
+    shutil.rmtree(folder / "data" / "digits" / "selection")
+    stage(folder, "select")
     for dataset in ("digits", "coloured-digits"):
         stage(folder, "fit", dataset)
     made = sorted((suite.data / "fits").rglob("*.npz"))
     assert len(made) == 2 * 7 * 2  # seeds, choices of spaces, datasets
-    for path in made:
-        again = folder / "data" / "digits" / "fits" / path.relative_to(suite.data / "fits")
+    for path in [*made, *(suite.data / "selection").iterdir()]:
+        again = folder / "data" / "digits" / path.relative_to(suite.data)
         assert again.read_bytes() == path.read_bytes()
 
 
@@ -135,4 +169,4 @@ def test_every_module_is_a_dependency_of_a_stage():
         for dep in stage["deps"]:
             if dep.endswith(".py"):
                 assert (ROOT / dep.removeprefix("${root}/")).exists(), dep
-    assert not any("labels" in dep for dep in stages["fit"]["deps"])
+    assert not any("labels" in dep for name in ("fit", "select") for dep in stages[name]["deps"])

@@ -14,6 +14,7 @@ from hume_turtle.plotting import (
     plot_clusters,
     plot_correlation,
     plot_scoreboard,
+    plot_selection,
     plot_training,
     plot_vs_baselines,
     set_style,
@@ -72,11 +73,26 @@ def scoreboard(ours=(np.nan, 81.0, 70.0)):
     )
 
 
+def selection(**columns):
+    """Six fits in two choices of spaces; the highest score of the first is its third and fourth."""
+    return pd.DataFrame(
+        {
+            "dataset": "digits",
+            "spaces": ["a", "a", "a", "a", "a+b", "a+b"],
+            "warm_start": [True, False] * 3,
+            "generalization_score": [0.7, 0.8, 0.9, 0.9, 0.6, 0.5],
+            "cluster_accuracy": [0.2, 0.5, 0.6, 0.7, 0.3, 0.4],
+            **columns,
+        }
+    )
+
+
 FIGURES = {
     "benchmark": plot_benchmark,
     "vs_baselines": plot_vs_baselines,
     "training": lambda _: plot_training({"objective": np.zeros((2, 5))}, np.ones(2), [1, 5]),
     "correlation": lambda _: plot_correlation([1, 2, 3], [0.9, 0.5, 0.4], ["x", "y", "y"]),
+    "selection": lambda _: plot_selection(selection()),
     "clusters": lambda _: clusters(),
     "scoreboard": lambda _: scoreboard(),
     "scoreboard, none run": lambda _: scoreboard((np.nan,) * 3),
@@ -124,6 +140,16 @@ def test_correlation_is_pearsons():
     assert "nan" in plot_correlation([1, 1], [0.1, 0.2]).axes[0].get_title()
 
 
+def test_selection_rings_the_first_of_the_highest_scores():
+    fig = plot_selection(selection())
+    titles = [ax.get_title() for ax in fig.axes]
+    assert [title.partition(":")[0] for title in titles] == ["digits, a", "digits, a + b"]
+    assert "0.97" in titles[0]  # Pearson's r
+    for ax, chosen in zip(fig.axes, ((90, 60), (60, 30))):
+        (ring,) = [dots for dots in ax.collections if "chosen" in dots.get_label()]
+        np.testing.assert_allclose(ring.get_offsets(), [chosen])
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
@@ -143,6 +169,9 @@ def test_correlation_is_pearsons():
             "2 images, 1 labels",
         ),
         (lambda f: plot_scoreboard(pd.DataFrame({"status": ["won"]})), "unknown status won"),
+        (lambda f: plot_selection(selection().drop(columns="spaces")), "no column spaces"),
+        (lambda f: plot_selection(selection(), "gamma"), "no column gamma"),
+        (lambda f: plot_selection(selection()[:0]), "no fits"),
     ],
 )
 def test_bad_input(draw, message, frame):

@@ -14,16 +14,13 @@ from sklearn.model_selection import KFold, cross_val_score
 from threadpoolctl import threadpool_limits
 
 from hume_turtle.probes import (
-    Design,
     KMeansBaseline,
     LinearProbe,
     cross_validation_score,
-    fit_head,
     generalization_score,
     join_spaces,
     kmeans,
     linear_probe,
-    mean_cross_entropy,
 )
 
 PARITY = Path(__file__).parent / "data" / "parity"
@@ -65,43 +62,6 @@ def test_kmeans_finds_separate_blobs_in_one_and_joined_spaces():
         assert adjusted_rand_score(labels, model.labels_) == 1
         np.testing.assert_array_equal(model.predict(spaces), model.labels_)
         np.testing.assert_array_equal(kmeans(spaces, 3), model.labels_)
-
-
-def test_gradient_is_the_derivative_whatever_the_block(monkeypatch):
-    features, labels = blobs(4, n=30)
-    rows, targets = torch.tensor(features), torch.tensor(labels)
-    weight = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
-    expected = torch.nn.functional.cross_entropy(rows @ weight.T + bias, targets)
-    expected.backward()
-    for block in (2**22, 28):  # all rows together, then seven rows at a time
-        monkeypatch.setattr("hume_turtle.probes.BLOCK", block)
-        loss, d_weight, d_bias = mean_cross_entropy(weight.detach(), bias.detach(), rows, targets)
-        torch.testing.assert_close(loss, expected.detach())
-        torch.testing.assert_close(d_weight, weight.grad)
-        torch.testing.assert_close(d_bias, bias.grad)
-
-
-@pytest.mark.parametrize("n_classes", [2, 5])
-@pytest.mark.parametrize("C", [0.01, 1.0])
-def test_head_has_the_coefficients_of_scikit_learn(n_classes, C):
-    features, labels = blobs(n_classes, spread=2.0)
-    weight, bias = fit_head(Design.of(features, labels, "cpu"), C, tol=1e-8)
-    theirs = LogisticRegression(C=C, tol=1e-8, max_iter=10_000).fit(features, labels)
-    if n_classes == 2:  # scikit-learn keeps the difference only
-        weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
-    np.testing.assert_allclose(weight, theirs.coef_, atol=1e-5)
-    np.testing.assert_allclose(bias - bias.mean(), (b := theirs.intercept_) - b.mean(), atol=1e-4)
-
-
-@pytest.mark.parametrize("n_classes", [2, 4])
-def test_start_is_where_the_fit_starts(n_classes):
-    features, labels = blobs(n_classes, spread=2.0)
-    design = Design.of(features, labels, "cpu")
-    head = fit_head(design, 1.0, tol=1e-8)
-    again = fit_head(design, 1.0, start=head, max_iter=0)
-    np.testing.assert_allclose(again[0], head[0], atol=1e-9)
-    np.testing.assert_allclose(again[1], head[1], atol=1e-9)
 
 
 def test_probe_on_digits_equals_the_best_of_scikit_learn():
@@ -151,6 +111,16 @@ def test_scores_equal_those_of_scikit_learn(n_classes, spread):
         model = LogisticRegression(C=C, max_iter=1000)
         expected = cross_val_score(model, features, labels, cv=folds).mean()
         assert ours(features, labels) == pytest.approx(expected)
+
+
+def test_several_labelings_have_the_scores_of_each():
+    features, labels = blobs(spread=2.5)
+    labelings = np.stack([labels, np.roll(labels, 7), labels % 2])
+    for score in (generalization_score, cross_validation_score):
+        together = score(features, labelings)
+        np.testing.assert_array_equal(together, [score(features, one) for one in labelings])
+    with pytest.raises(ValueError, match="150 rows but there are 149 labels"):
+        generalization_score(features, labelings[:, 1:])
 
 
 def test_generalization_score_averages_over_spaces():
