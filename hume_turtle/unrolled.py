@@ -205,69 +205,62 @@ class UnrolledDescent:
 class _Sweep:
     """The steps of one block of b problems, forward and in reverse.
 
-    Heads and adjoints are (C − 1, b, d), relative to the last class.
+    Heads and adjoints are (C − 1, b, d), relative to the last class. What a step needs is laid out
+    beforehand: at a few microseconds each, the calls of a step must be few.
     """
 
     def __init__(self, train: Problems, start: Tensor, step_size: float, stretch: int, buffer):
         self.train, self.step_size = train, step_size
         classes, b, k = train.labeling.shape
         rows = train.space.rows
-        self.rows = rows
-        self.columns = _columns(rows, (classes - 1) * b)
         self.logits = buffer("logits", (classes, b, k), rows)
-        self.softmaxes = buffer("softmaxes", (stretch, classes, b, k), rows)
+        self.others = self.logits[:-1]  # of all classes but the last
         self.residual = buffer("residual", (classes - 1, b, k), rows)
-        self.gradient = buffer("gradient", (classes - 1, b, rows.shape[1]), rows)
         self.mean = buffer("mean", (b, k), rows)
+        self.gradient = buffer("gradient", (classes - 1, b, rows.shape[1]), rows)
+        softmaxes = buffer("softmaxes", (stretch, classes, b, k), rows)
+        self.softmaxes = list(zip(softmaxes.unbind(), softmaxes[:, :-1].unbind()))
+        self.push = _product(rows, self.others)  # heads V to V Zᵀ
+        self.pull = _product(rows.T, self.gradient)  # residuals R to R Z
         self.offset = _offset(train.space, start)
         self.logits[-1] = 0 if train.mask is None else torch.where(train.mask, 0, OUTSIDE)
-        labels = _masked(train.labeling[:-1], train.mask).to(rows.dtype)
-        self.by_labels = self._pull(labels).clone()  # τ Z, (C − 1, b, d)
+        self.pull(_masked(train.labeling[:-1], train.mask))
+        self.by_labels = self.gradient.clone()  # τ Z
 
     def descend(self, heads: Tensor, steps: int) -> None:
         """So many steps from `heads`, which move in place; keeps their softmaxes."""
-        for t in range(steps):
-            self._push(heads)
+        for softmax, others in self.softmaxes[:steps]:
+            self.push(heads)
             if self.offset is not None:
-                self.logits[:-1] += self.offset
-            torch.softmax(self.logits, 0, out=self.softmaxes[t])
-            self._step(heads, self._pull(self.softmaxes[t, :-1]) - self.by_labels)
+                self.others.add_(self.offset)
+            torch.softmax(self.logits, 0, out=softmax)
+            self.pull(others)
+            self._step(heads, self.gradient.sub_(self.by_labels))
 
     def error(self) -> Tensor:
         """Training error (b,) before the last step of the last `descend`."""
-        logits = self.logits.to(self.train.labeling.dtype)
-        error = logits.logsumexp(0) - (self.train.labeling[:-1] * logits[:-1]).sum(0)
+        logits, labeling = self.logits.to(self.train.labeling.dtype), self.train.labeling
+        error = logits.logsumexp(0) - (labeling[:-1] * logits[:-1]).sum(0)
         if self.train.mask is not None:
             error = error.masked_fill(~self.train.mask, 0)
         return error.sum(-1) / self.train.count
 
     def ascend(self, adjoint: Tensor, total: Tensor, steps: int) -> None:
         """Back through the steps of the last `descend`; `total` gathers the adjoints."""
-        change = self.logits[:-1]
-        for t in reversed(range(steps)):
-            total += adjoint
-            self._push(adjoint)
-            softmax = self.softmaxes[t, :-1]
-            torch.mul(softmax, change, out=self.residual)
+        for _, softmax in reversed(self.softmaxes[:steps]):
+            total.add_(adjoint)
+            self.push(adjoint)
+            torch.mul(softmax, self.others, out=self.residual)
             torch.sum(self.residual, 0, out=self.mean)
-            self.residual.addcmul_(softmax, self.mean, value=-1)
-            self._step(adjoint, self._pull(self.residual))
+            self.pull(self.residual.addcmul_(softmax, self.mean, value=-1))
+            self._step(adjoint, self.gradient)
 
     def by_labeling(self, total: Tensor) -> Tensor:
         """Gradient by τ of the training rows, (C, b, k)."""
-        self._push(total)
+        self.push(total)
         gradient = self.logits.to(total.dtype) * self.step_size
         gradient[-1] = 0
         return _masked(gradient, self.train.mask)
-
-    def _push(self, heads: Tensor) -> None:
-        """V Zᵀ into the logits of all classes but the last."""
-        _multiply(heads, self.rows, self.logits[:-1])
-
-    def _pull(self, residual: Tensor) -> Tensor:
-        """A product of the residuals (C − 1, b, k) with Z, (C − 1, b, d)."""
-        _multiply(residual, self.columns, self.gradient)
-        return self.gradient
 
     def _step(self, state: Tensor, gradient: Tensor) -> None:
         """state −= α spread(gradient)"""
@@ -298,7 +291,8 @@ def _offset(space: HeadSpace, start: Tensor) -> Tensor | None:
 def _logits(heads: Tensor, rows: Tensor) -> Tensor:
     """(C − 1, b, d), (k, d) to (C − 1, b, k)."""
     out = rows.new_empty(*heads.shape[:2], len(rows))
-    return _multiply(heads, rows, out)
+    _product(rows, out)(heads)
+    return out
 
 
 def _test(test: Problems, start: Tensor, heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -310,8 +304,8 @@ def _test(test: Problems, start: Tensor, heads: Tensor) -> tuple[Tensor, Tensor,
     by_labeling = _masked(logits.log_softmax(0).div_(-test.count), test.mask)
     error = (test.labeling * by_labeling).sum((0, 2))
     residual = _masked((logits.softmax(0) - test.labeling)[:-1] / test.count, test.mask)
-    rows = test.space.rows
-    by_heads = _multiply(residual.to(rows.dtype), rows.T, rows.new_empty(heads.shape))
+    by_heads = test.space.rows.new_empty(heads.shape)
+    _product(test.space.rows.T, by_heads)(residual)
     by_heads = by_heads.to(heads.dtype)
     return error, by_labeling, by_heads + by_heads.sum(0)
 
@@ -320,12 +314,20 @@ def _masked(values: Tensor, mask: Tensor | None) -> Tensor:
     return values if mask is None else values * mask
 
 
-def _columns(rows: Tensor, heads: int) -> Tensor:
-    """Zᵀ; in memory of its own, (d, k), where oneDNN will multiply with it."""
-    return rows.T.contiguous() if _thin(heads, rows) else rows.T
+def _product(right: Tensor, out: Tensor) -> Callable[[Tensor], None]:
+    """Multiplies (a, b, p) with the transpose of `right` (q, p) into `out` (a, b, q)."""
+    flat, inner = out.view(-1, len(right)), right.shape[1]
+    if _is_thin(len(flat), right):
+        weight = right.contiguous()
+        linear = torch.ops.mkldnn._linear_pointwise
+        return lambda left: flat.copy_(
+            linear(left.reshape(-1, inner), weight, None, "none", [], "")
+        )
+    columns, dtype = right.T, right.dtype
+    return lambda left: torch.mm(left.reshape(-1, inner).to(dtype), columns, out=flat)
 
 
-def _thin(heads: int, matrix: Tensor) -> bool:
+def _is_thin(heads: int, matrix: Tensor) -> bool:
     """Whether oneDNN's product is the faster: few heads, a matrix larger than the caches."""
     return (
         matrix.device.type == "cpu"
@@ -334,16 +336,6 @@ def _thin(heads: int, matrix: Tensor) -> bool:
         and matrix.numel() >= LARGE
         and torch.backends.mkldnn.is_available()
     )
-
-
-def _multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
-    """(a, b, p) times the transpose of (q, p) into (a, b, q), in the precision of `right`."""
-    left, flat = left.to(right.dtype).reshape(-1, right.shape[1]), out.view(-1, len(right))
-    if right.is_contiguous() and _thin(len(left), right):
-        flat.copy_(torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], ""))
-    else:
-        torch.mm(left, right.T, out=flat)
-    return out
 
 
 class _GeneralizationError(torch.autograd.Function):
