@@ -180,8 +180,9 @@ def worth_sharing(n: int, subset: Tensor) -> bool:
     On the CPU a product of few heads reaches half the speed of one of many, and all heads of many
     subsets make one of many; an accelerator is bound by how often it reads the rows.
     """
-    _, subsets, size = subset.shape
-    return n <= size * (2 if subset.device.type == "cpu" else subsets)
+    runs, subsets, size = subset.shape
+    most = 2 if subset.device.type == "cpu" else runs * subsets
+    return runs * subsets > 1 and n <= size * most
 
 
 def masks(subset: Tensor, n_train: int, n: int) -> tuple[Split, Split]:

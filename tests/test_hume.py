@@ -154,6 +154,7 @@ def test_subsets_share_products_where_they_are_much_of_the_data():
     assert not hume_objective.worth_sharing(100, subset(49))
     assert hume_objective.worth_sharing(100, subset(5, "meta"))
     assert not hume_objective.worth_sharing(101, subset(5, "meta"))
+    assert not hume_objective.worth_sharing(100, subset(100)[:, :1]), "nothing to share with"
 
 
 def test_the_second_order_part_matters():
