@@ -36,8 +36,9 @@ repro: $(STAMP)  ## run the default suite: every number, table, figure and execu
 test: $(STAMP)  ## run the tests
 	python -m pytest
 
-bench: $(STAMP)  ## time every method on this machine: data/measured/digits.csv
+bench: $(STAMP)  ## measure speed on this machine (15 minutes) and publish the table `speed`
 	hume-turtle bench
+	dvc repro
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	env -u MPLBACKEND jupyter lab --notebook-dir notebooks

@@ -39,9 +39,14 @@ def parser() -> argparse.ArgumentParser:
     stage("report", "publish notebooks, tables and figures")
 
     command = commands.add_parser(
-        "bench", help="time every method", description="Writes data/measured/<suite>.csv."
+        "bench",
+        help="measure seconds and memory of every method beside a plain reference",
+        description="Writes data/measured/<suite>.csv, speed.csv and growth.csv: under 15 minutes.",
     )
-    command.add_argument("--dataset", default="digits")
+    command.add_argument("--dataset", default="digits", help="of data/measured/<suite>.csv")
+    command.add_argument(
+        "--full", action="store_true", help="ten seeds and long runs: an hour or more"
+    )
     command.set_defaults(run=run_bench)
 
     command = commands.add_parser(
@@ -74,7 +79,7 @@ def run_bench(options: argparse.Namespace) -> None:
     from hume_turtle.bench import measure
     from hume_turtle.suite import Suite
 
-    measure(Suite.open(), options.dataset)
+    measure(Suite.open(), options.dataset, options.full)
 
 
 def set_environment() -> None:

@@ -141,6 +141,21 @@ def check_choice(name: str, value, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r}: one of {', '.join(choices)} is needed")
 
 
+def check_recipe(model, decided: tuple[str, ...]) -> None:
+    """Raise ValueError unless `recipe` is known and, if "fast", what it decides is left to it."""
+    if model.recipe not in ("published", "fast"):
+        raise ValueError(f"recipe={model.recipe!r}: 'published' or 'fast' is needed")
+    if model.recipe == "published":
+        return
+    defaults = type(model)(model.n_classes).get_params()
+    for name in decided:
+        if getattr(model, name) != defaults[name]:
+            raise ValueError(
+                f"{name}={getattr(model, name)!r}: recipe='fast' decides {', '.join(decided)} "
+                "itself; leave them out, or use recipe='published'"
+            )
+
+
 def check_converged(model, heads: list[np.ndarray]) -> None:
     """Raise ValueError if a fit ran away to values that are not numbers."""
     if not all(np.isfinite(head).all() for head in heads):

@@ -20,6 +20,7 @@ from hume_turtle.estimator import (
     check_dims,
     check_flag,
     check_number,
+    check_recipe,
     check_spaces,
     generator,
     groups,
@@ -54,7 +55,7 @@ class Schedule(NamedTuple):
 # twice the learning rate, and an annealing late and short, after which nothing moves.
 FAST = Schedule(200, 1, 2e-3, (140, 170), restarts=8)
 SETTLED = 10  # last outer iterations, over which a restart's objective is averaged
-DECIDED_BY_FAST = (
+SET_BY_RECIPE = (
     *("outer_steps", "n_subsets", "outer_lr", "anneal"),
     *("inner_steps", "inner_lr", "inner", "rank"),
 )
@@ -89,7 +90,7 @@ class Hume(LabelingEstimator):
         rank: None, or the number of principal directions of φ2 that inner heads learn in.
         recipe: "published"; or "fast", which minimises the same objective by a schedule of its own
             (`FAST`): restarts of which the lowest objective is kept, with coarse steps and the
-            rank that the data permit. It decides `DECIDED_BY_FAST`; leave those at their defaults.
+            rank that the data permit. It decides `SET_BY_RECIPE`; leave those at their defaults.
         precision: of the operands of the inner loop's products: "fp32"; "bf16"; or "auto", bf16
             where the device multiplies it in hardware. All else is float32.
         n_runs: runs with seeds `seed`, `seed + 1`, ...; more than one are scored by
@@ -261,21 +262,10 @@ class Hume(LabelingEstimator):
         check_flag("anneal", self.anneal)
         check_flag("random_inner_init", self.random_inner_init)
         check_choice("inner", self.inner, ("exact", "coarse"))
-        check_choice("recipe", self.recipe, ("published", "fast"))
         check_precision(self.precision)
         if self.rank is not None:
             check_number("rank", self.rank, 1, whole=True)
-        if self.recipe == "fast":
-            self._check_left_to_fast()
-
-    def _check_left_to_fast(self) -> None:
-        defaults = type(self)(self.n_classes).get_params()
-        for name in DECIDED_BY_FAST:
-            if getattr(self, name) != defaults[name]:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: recipe='fast' decides this itself; leave it "
-                    f"at {defaults[name]!r} or take recipe='published'"
-                )
+        check_recipe(self, SET_BY_RECIPE)
 
     def _check_rows(self, space) -> None:
         n, dim = space.shape

@@ -21,6 +21,7 @@ from hume_turtle.plotting_style import (
     GREY,
     MARKERS,
     METHODS,
+    hue_of,
     set_style,
     spaced,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "plot_benchmark",
     "plot_clusters",
     "plot_correlation",
+    "plot_growth",
     "plot_images",
     "plot_points",
     "plot_scoreboard",
@@ -187,6 +189,55 @@ def _draw_correlation(ax, x: np.ndarray, y: np.ndarray, names: Sequence[str]) ->
             zorder=1,
         )
     ax.set_title(f"Pearson's r = {r:.2f}".replace("-", "−") + f"   ({known.sum()} labelings)")
+
+
+GROWTH_AXES = {"n": "rows n", "d": "dimensions d", "C": "classes C", "runs": "joint runs"}
+
+
+def plot_growth(frame: pd.DataFrame) -> Figure:
+    """Seconds of an outer iteration as n, d, C and the joint runs grow, a panel each.
+
+    Both axes are logarithmic: a straight line of slope one doubles with what grows. A line is a
+    method on one hardware; the reference is grey.
+
+    Args:
+        frame: columns `axis` (n, d, C or runs), `value`, `method`, `seconds`, `hardware`. An axis
+            without rows is drawn as not measured.
+
+    Raises:
+        ValueError: an unknown axis.
+    """
+    import matplotlib.pyplot as plt
+
+    unknown = set(frame["axis"]) - set(GROWTH_AXES)
+    if unknown:
+        raise ValueError(f"unknown axis {', '.join(sorted(map(str, unknown)))}")
+    machines = list(dict.fromkeys(frame["hardware"]))
+    fig, axes = plt.subplots(1, 4, figsize=(11.0, 3.2), sharey=True, layout="constrained")
+    for ax, (axis, label) in zip(axes, GROWTH_AXES.items(), strict=True):
+        rows = frame[frame["axis"] == axis]
+        for (hardware, method), line in rows.groupby(["hardware", "method"], sort=False):
+            line = line.sort_values("value")
+            ax.plot(
+                line["value"],
+                line["seconds"],
+                color=GREY if method == "reference" else hue_of(method),
+                marker=MARKERS[machines.index(hardware) % len(MARKERS)],
+                markersize=5,
+                label=method if len(machines) == 1 else f"{method}, {hardware}",
+            )
+        if rows.empty:
+            ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=GREY)
+            ax.tick_params(which="both", length=0, labelleft=False, labelbottom=False)
+            ax.set(xlabel=label)
+        else:
+            ax.set(xscale="log", yscale="log", xlabel=label)
+    axes[0].set_ylabel("seconds an outer iteration")
+    legends = [zip(*ax.get_legend_handles_labels(), strict=True) for ax in axes]
+    lines = {label: line for legend in legends for line, label in legend}
+    if lines:
+        fig.legend(lines.values(), lines, loc="outside upper center", ncols=min(4, len(lines)))
+    return fig
 
 
 def plot_points(spaces: Mapping[str, Any], labels: Sequence[int]) -> Figure:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hume_turtle.estimator import LabelingEstimator
 
 TIMING_COLUMNS = ["date", "hardware", "threads", "dataset", "method", "spaces", "metric", "value"]
+SPEED_COLUMNS = ["case", "method", "seconds", "ratio", "accuracy", "peak_memory_mb", "repeats"]
+SPEED_COLUMNS += ["date", "hardware", "threads", "timed", "worst"]
+GROWTH_COLUMNS = ["axis", "value", "method", "seconds", "repeats", "date", "hardware", "threads"]
 
 
 def estimator_class(method: str) -> type[LabelingEstimator]:
@@ -163,10 +166,32 @@ class Suite:
 
         They are measured apart from the pipeline (`make bench`), which must repeat to the bit.
         """
+        return self._measured(self.name, TIMING_COLUMNS)
+
+    def speed(self):
+        """Every method beside a plain reference: a row a case, method and hardware, or none.
+
+        `ratio` is the reference's seconds by the method's, `accuracy` and `worst` are the mean and
+        the lowest cluster accuracy of whole runs as fractions, `peak_memory_mb` is what a fit
+        needs above its embeddings. See `make bench`.
+        """
+        return self._measured("speed", SPEED_COLUMNS)
+
+    def growth(self):
+        """Seconds of an outer iteration of TURTLE, ours and the reference's, or no rows.
+
+        `axis` is what grows to `value`: rows "n", dimensions "d", classes "C" or joint "runs".
+        """
+        return self._measured("growth", GROWTH_COLUMNS)
+
+    def _measured(self, name: str, columns: list[str]):
+        """data/measured/<name>.csv, or an empty table with these columns."""
         import pandas as pd
 
-        path = self.root / "data" / "measured" / f"{self.name}.csv"
-        return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=TIMING_COLUMNS)
+        path = self.root / "data" / "measured" / f"{name}.csv"
+        if path.exists() and path.stat().st_size:
+            return pd.read_csv(path)
+        return pd.DataFrame(columns=columns)
 
     def scores(self):
         """All scores as one long table: dataset, method, spaces, split, seed, metric, value.

@@ -1,11 +1,11 @@
 """TURTLE (Gadetsky, Jiang & Brbić, ICML 2024): the labeling with maximal-margin linear classifiers.
 
-First the objective as a pure function, then its minimisation, then the estimator.
+First the objective as a pure function, then the estimator; `turtle_engine.py` minimises it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from hume_turtle.estimator import (
     check_converged,
     check_flag,
     check_number,
+    check_recipe,
     check_spaces,
     generator,
     groups,
@@ -25,18 +26,19 @@ from hume_turtle.estimator import (
     progress,
     to_device,
 )
-from hume_turtle.graphs import Graphed
-from hume_turtle.inner import Adam, head_gradient, train_heads
+from hume_turtle.fast import solve_fast
 from hume_turtle.precision import check_precision, pick_precision
 from hume_turtle.sampling import draw_batches
 from hume_turtle.task_encoder import (
     SoftmaxEncoder,
     draw_heads,
-    linear_logits,
     softmax_labelings,
     with_constant,
 )
+from hume_turtle.turtle_engine import minimise_turtle
 
+# What the fast recipe decides itself.
+SET_BY_RECIPE = ("outer_steps", "inner_steps", "inner_lr", "outer_lr", "warm_start")
 # Settings that joint runs may differ in.
 JOINT = ("n_classes", "seed", "gamma", "inner_lr", "outer_lr", "warm_start")
 
@@ -77,104 +79,6 @@ def turtle_objective(
     return error - gamma * entropy, error, entropy
 
 
-def turtle_gradient(
-    labelings: list[Tensor], inner_logits: list[Tensor], gamma: Tensor
-) -> tuple[list[Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """Gradient of `turtle_objective` by the task encoder's logits, and the objective's terms.
-
-    By the labeling of space k it is
-    `G^k_ic = −1/(K n) Σ_j log_softmax(inner logits j)_ic + γ/n (log mean_i τ^k_ic + 1)`, and by the
-    logits behind it `τ^k ∘ (G^k − Σ_c τ^k ∘ G^k)`. Twice as fast as autograd; a test holds the two
-    together.
-
-    Args:
-        labelings: τ^k, K tensors (blocks, R, C, n / blocks).
-        inner_logits: K tensors likewise.
-        gamma: (R,).
-
-    Returns:
-        K tensors likewise; and loss, prediction error and entropy, each (R,).
-    """
-    spaces, rows = len(labelings), labelings[0][:, 0, 0].numel()
-    surprise = -sum(logits.log_softmax(dim=-2) for logits in inner_logits)
-    error, entropy, gradients = 0, 0, []
-    for tau in labelings:
-        share = tau.mean(dim=(0, -1)).clamp_min(torch.finfo(tau.dtype).tiny)  # (R, C)
-        entropy = entropy + torch.special.entr(share).sum(-1)
-        expected = torch.linalg.vecdot(tau, surprise, dim=-2)  # (blocks, R, n / blocks)
-        error = error + expected.mean(dim=(0, -1)) / spaces
-        balance = gamma.view(-1, 1) / rows * (share.log() + 1)  # (R, C)
-        by_tau = torch.add(balance.unsqueeze(-1), surprise, alpha=1 / (spaces * rows))
-        centre = torch.linalg.vecdot(tau, by_tau, dim=-2).unsqueeze(-2)
-        gradients.append(by_tau.sub_(centre).mul_(tau))
-    return gradients, (error - gamma * entropy, error, entropy)
-
-
-@torch.no_grad()
-def minimise_turtle(
-    batches: Batches,
-    rows: Iterable[Tensor | None],
-    encoder: SoftmaxEncoder,
-    heads: Iterator[list[Tensor]],
-    *,
-    gamma: Tensor,
-    inner_steps: int,
-    inner_lr: Tensor,
-    outer_lr: Tensor,
-    warm_start: Tensor | bool,
-    decay: Sequence[float] | None = None,
-) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Minimise TURTLE's objective for R runs at once; the encoder is updated in place.
-
-    Args:
-        batches: the rows of K spaces.
-        rows: for each of T outer iterations the rows (B,) to use, or None for all of them.
-        encoder: the task encoders of R runs at their start.
-        heads: yields starts of the inner heads, K tensors (R, C, d_k + 1): first for all runs, then
-            for each outer iteration those of the runs with a cold start.
-        gamma, inner_lr, outer_lr: (R,).
-        warm_start: of all runs, or (R,): keep the inner heads, or start them anew in each outer
-            iteration.
-        decay: factors (T,) of the outer learning rate.
-
-    Returns:
-        The final inner heads, and the history: `loss`, `prediction_error` and `entropy`, each
-        (T, R), before each outer step.
-    """
-    warm = torch.as_tensor(warm_start).expand(len(gamma)).tolist()
-    cold = [run for run, is_warm in enumerate(warm) if not is_warm]
-    outer = Adam(encoder.parameters(), outer_lr)
-    inner = [Adam([head.clone()], inner_lr) for head in next(heads)]
-    batch = batches.buffers
-    step = Graphed(
-        lambda: _outer_step(batch, encoder, outer, inner, gamma, inner_steps), gamma.device
-    )
-    record = []
-    for t, index in enumerate(rows):
-        batches.load(index)
-        if t > 0 and cold:
-            for adam, head in zip(inner, next(heads)):
-                adam.reset([head], cold)
-        if t > 0 and decay is not None:
-            outer.scale_lr(decay[t] / decay[t - 1])
-        record.append(step())
-    history = torch.stack(record, dim=1)  # (3, T, R)
-    names = "loss", "prediction_error", "entropy"
-    return [adam.parameters[0] for adam in inner], dict(zip(names, history))
-
-
-def _outer_step(batch, encoder, outer, inner, gamma, inner_steps) -> Tensor:
-    """Label a batch, train the inner heads on it, move the encoder; the terms before, (3, R)."""
-    labelings = encoder.labelings(batch)
-    labeling = labelings[0] if len(labelings) == 1 else torch.stack(labelings).mean(0)
-    train_heads(inner, batch, labeling, inner_steps)
-    inner_logits = [linear_logits(adam.parameters[0], z) for adam, z in zip(inner, batch)]
-    gradients, terms = turtle_gradient(labelings, inner_logits, gamma)
-    by_heads = [head_gradient(g, z) for g, z in zip(gradients, batch)]
-    outer.step(encoder.gradients(by_heads))
-    return torch.stack(terms)
-
-
 class Turtle(LabelingEstimator):
     """TURTLE: unsupervised transfer with frozen representations (Gadetsky et al., ICML 2024).
 
@@ -196,6 +100,9 @@ class Turtle(LabelingEstimator):
             (warm), or draw new heads in each (cold).
         precision: of the operands of matrix products: "fp32"; "bf16"; or "auto", bf16 where the
             device multiplies it in hardware. Weights, softmaxes and losses are float32 throughout.
+        recipe: "published", the algorithm as above; or "fast": see `fast.py`. It minimises the
+            same objective from k-means starts in a few principal components and decides steps,
+            learning rates and warm start itself.
         seed: of the task encoder's start and of the inner heads.
         device: "auto" (the GPU where there is one), "cpu", "cuda", ...
 
@@ -221,6 +128,7 @@ class Turtle(LabelingEstimator):
         batch_size=10_000,
         warm_start=False,
         precision="auto",
+        recipe="published",
         seed=0,
         device="auto",
     ):
@@ -233,6 +141,7 @@ class Turtle(LabelingEstimator):
         self.batch_size = batch_size
         self.warm_start = warm_start
         self.precision = precision
+        self.recipe = recipe
         self.seed = seed
         self.device = device
 
@@ -276,6 +185,7 @@ class Turtle(LabelingEstimator):
         check_number("seed", self.seed, 0, whole=True)
         check_flag("warm_start", self.warm_start)
         check_precision(self.precision)
+        check_recipe(self, SET_BY_RECIPE)
 
     def _check_restored(self) -> None:
         for k, head in enumerate(self.heads_):
@@ -294,6 +204,16 @@ def _solve(spaces: list, models: list[Turtle], device: torch.device) -> list[Ten
     `spaces` are K checked arrays (n, d_k). The heads are (R, C, d_k + 1), where C is the largest
     number of classes: a run with fewer has the rest absent (see `draw_heads`).
     """
+    solve = solve_fast if models[0].recipe == "fast" else _solve_published
+    heads, history = solve(spaces, models, device)
+    for r, model in enumerate(models):
+        model.heads_ = [head[r, : model.n_classes].cpu().numpy() for head in heads]
+        model.history_ = {name: values[:, r].cpu().numpy() for name, values in history.items()}
+        check_converged(model, model.heads_)
+    return heads
+
+
+def _solve_published(spaces: list, models: list[Turtle], device: torch.device):
     first = models[0]
     dims = [space.shape[1] for space in spaces]
     streams = [generator(model.seed, device) for model in models]
@@ -323,12 +243,7 @@ def _solve(spaces: list, models: list[Turtle], device: torch.device) -> list[Ten
         inner_lr=per_run(models, "inner_lr", device),
         outer_lr=per_run(models, "outer_lr", device),
     )
-    heads = [head.detach() for head in encoder.heads()]
-    for r, model in enumerate(models):
-        model.heads_ = [head[r, : model.n_classes].cpu().numpy() for head in heads]
-        model.history_ = {name: values[:, r].cpu().numpy() for name, values in history.items()}
-        check_converged(model, model.heads_)
-    return heads
+    return [head.detach() for head in encoder.heads()], history
 
 
 @torch.no_grad()

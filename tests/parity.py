@@ -17,7 +17,8 @@ from hume_turtle.batches import Batches
 from hume_turtle.hume_objective import ANNEAL_AT, minimise_hume
 from hume_turtle.probes import cross_validation_score
 from hume_turtle.task_encoder import OrthonormalEncoder, SoftmaxEncoder, with_constant
-from hume_turtle.turtle import hard_labels, minimise_turtle
+from hume_turtle.turtle import hard_labels
+from hume_turtle.turtle_engine import minimise_turtle
 from hume_turtle.unrolled import HeadSpace, UnrolledDescent
 
 

@@ -45,3 +45,15 @@ def test_a_stage_outside_a_suite_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["report"]) == 2
     assert "params.yaml" in capsys.readouterr().err
+
+
+def test_bench_measures_the_suite_here(tmp_path, monkeypatch):
+    from hume_turtle import bench, cli
+
+    seen = []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("suite: tiny")
+    monkeypatch.setattr(cli, "set_environment", lambda: None)  # it is of the whole process
+    monkeypatch.setattr(bench, "measure", lambda suite, *rest: seen.append((suite.name, *rest)))
+    assert main(["bench"]) == main(["bench", "--dataset", "stl10", "--full"]) == 0
+    assert seen == [("tiny", "digits", False), ("tiny", "stl10", True)]

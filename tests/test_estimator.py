@@ -581,6 +581,7 @@ def test_defaults_are_the_published_ones():
         "batch_size": 10_000,
         "warm_start": False,
         "precision": "auto",
+        "recipe": "published",
         "seed": 0,
         "device": "auto",
     }

@@ -13,6 +13,7 @@ from hume_turtle.plotting import (
     plot_benchmark,
     plot_clusters,
     plot_correlation,
+    plot_growth,
     plot_scoreboard,
     plot_selection,
     plot_training,
@@ -73,6 +74,18 @@ def scoreboard(ours=(np.nan, 81.0, 70.0)):
     )
 
 
+def growth(machines=("cpu",)) -> pd.DataFrame:
+    """Rows and joint runs measured, dimensions and classes not."""
+    rows = [
+        (axis, value, method, factor * value, machine)
+        for machine in machines
+        for axis in ("n", "runs")
+        for value in (4, 1, 16)
+        for method, factor in (("reference", 2.0), ("turtle", 0.5))
+    ]
+    return pd.DataFrame(rows, columns=["axis", "value", "method", "seconds", "hardware"])
+
+
 def selection(**columns):
     """Six fits in two choices of spaces; the highest score of the first is its third and fourth."""
     return pd.DataFrame(
@@ -88,6 +101,8 @@ def selection(**columns):
 
 
 FIGURES = {
+    "growth": lambda _: plot_growth(growth()),
+    "growth, not measured": lambda _: plot_growth(growth(())),
     "benchmark": plot_benchmark,
     "vs_baselines": plot_vs_baselines,
     "training": lambda _: plot_training({"objective": np.zeros((2, 5))}, np.ones(2), [1, 5]),
@@ -133,6 +148,18 @@ def test_benchmark_shows_means_in_percent_and_marks_missing(frame):
     np.testing.assert_allclose(sorted(dots.get_xdata()), sorted(means))
 
 
+def test_growth_has_a_panel_an_axis_and_a_line_a_method_and_hardware():
+    panels = {ax.get_xlabel(): ax for ax in plot_growth(growth(("cpu", "gpu"))).axes}
+    assert list(panels) == ["rows n", "dimensions d", "classes C", "joint runs"]
+    lines = {line.get_label(): line for line in panels["rows n"].lines}
+    assert list(lines) == ["reference, cpu", "turtle, cpu", "reference, gpu", "turtle, gpu"]
+    assert lines["turtle, cpu"].get_marker() != lines["turtle, gpu"].get_marker()
+    np.testing.assert_allclose(lines["reference, cpu"].get_xydata(), [[1, 2], [4, 8], [16, 32]])
+    assert panels["rows n"].get_xscale() == panels["rows n"].get_yscale() == "log"
+    assert len(panels["rows n"].get_yticks())
+    assert [text.get_text() for text in panels["classes C"].texts] == ["not measured"]
+
+
 def test_correlation_is_pearsons():
     x, y = np.array([1.0, 2.0, 4.0, 3.0]), np.array([0.9, 0.7, 0.2, 0.6])
     title = plot_correlation(x, y).axes[0].get_title()
@@ -168,6 +195,7 @@ def test_selection_rings_the_first_of_the_highest_scores():
             lambda f: plot_clusters(np.ones((2, 4, 4)), np.array([0]), np.ones(2), np.eye(2), "ab"),
             "2 images, 1 labels",
         ),
+        (lambda f: plot_growth(growth().assign(axis="k")), "unknown axis k"),
         (lambda f: plot_scoreboard(pd.DataFrame({"status": ["won"]})), "unknown status won"),
         (lambda f: plot_selection(selection().drop(columns="spaces")), "no column spaces"),
         (lambda f: plot_selection(selection(), "gamma"), "no column gamma"),

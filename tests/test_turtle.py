@@ -15,18 +15,17 @@ from hume_turtle import Turtle
 from hume_turtle.batches import Batches
 from hume_turtle.inner import head_gradient
 from hume_turtle.metrics import cluster_accuracy
+from hume_turtle.sampling import draw_batches
 from hume_turtle.task_encoder import SoftmaxEncoder, draw_heads, linear_logits
 from hume_turtle.turtle import (
-    draw_batches,
     hard_labels,
     label_rows,
     marginal_entropy,
-    minimise_turtle,
     prediction_error,
     soft_labels,
-    turtle_gradient,
     turtle_objective,
 )
+from hume_turtle.turtle_engine import minimise_turtle, turtle_gradient
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "parity" / "digits_embeddings.npz"
 CPU = torch.device("cpu")
