@@ -6,7 +6,6 @@ The objective and its minimisation are in `hume_objective.py`; here is the estim
 from __future__ import annotations
 
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from hume_turtle.estimator import (
     progress,
     to_device,
 )
+from hume_turtle.hume_fast import FAST, SET_BY_RECIPE, Schedule, lowest, restart_seed
 from hume_turtle.hume_objective import ANNEAL_AT, minimise_hume
 from hume_turtle.precision import check_precision, pick_precision
 from hume_turtle.probes import cross_validation_score
@@ -38,27 +38,6 @@ from hume_turtle.unrolled import HeadSpace, UnrolledDescent
 from hume_turtle.voting import class_order, vote_shares
 
 JOINT = ("seed", "n_runs", "entropy_weight", "outer_lr")  # settings that joint runs may differ in
-
-
-class Schedule(NamedTuple):
-    """How the objective is minimised."""
-
-    outer_steps: int
-    n_subsets: int
-    outer_lr: float
-    anneal_at: tuple[int, ...]
-    restarts: int = 1  # of each run; the one with the lowest objective is kept
-
-
-# The objective tells good labelings from bad (it correlates with accuracy at about -0.9), so time
-# is better spent on more starts than on averaging subsets or on polishing one start: one subset,
-# twice the learning rate, and an annealing late and short, after which nothing moves.
-FAST = Schedule(200, 1, 2e-3, (140, 170), restarts=8)
-SETTLED = 10  # last outer iterations, over which a restart's objective is averaged
-SET_BY_RECIPE = (
-    *("outer_steps", "n_subsets", "outer_lr", "anneal"),
-    *("inner_steps", "inner_lr", "inner", "rank"),
-)
 
 
 class Hume(LabelingEstimator):
@@ -88,9 +67,9 @@ class Hume(LabelingEstimator):
         random_inner_init: a new inner head for every subset, or one start for the whole run.
         inner: "exact", or "coarse": a tenth of the inner steps, ten times as long.
         rank: None, or the number of principal directions of φ2 that inner heads learn in.
-        recipe: "published"; or "fast", which minimises the same objective by a schedule of its own
-            (`FAST`): restarts of which the lowest objective is kept, with coarse steps and the
-            rank that the data permit. It decides `SET_BY_RECIPE`; leave those at their defaults.
+        recipe: "published"; or "fast", which minimises the same objective by a schedule of its
+            own, with restarts, coarse steps and the rank that the data permit (`hume_fast.py`);
+            leave to it what it decides, `SET_BY_RECIPE`.
         precision: of the operands of the inner loop's products: "fp32"; "bf16"; or "auto", bf16
             where the device multiplies it in hardware. All else is float32.
         n_runs: runs with seeds `seed`, `seed + 1`, ...; more than one are scored by
@@ -359,16 +338,3 @@ def _solve(
         model.heads_ = [rows[mine]]
         check_converged(model, model.heads_)
         model.history_ = {name: values[:, mine] for name, values in history.items()}
-
-
-def restart_seed(seed: int, restart: int) -> int:
-    """The run's own, then others of 32 bits, which is all that the CPU's generator takes."""
-    if restart == 0:
-        return seed
-    return int(np.random.SeedSequence((seed, restart)).generate_state(1)[0])
-
-
-def lowest(loss: np.ndarray, restarts: int) -> np.ndarray:
-    """Of every run's restarts, which lie side by side in (T, R), the one that ended lowest."""
-    end = loss[-SETTLED:].mean(0).reshape(-1, restarts)
-    return np.arange(len(end)) * restarts + np.nan_to_num(end, nan=np.inf).argmin(1)
