@@ -135,6 +135,12 @@ def check_flag(name: str, value) -> None:
         raise ValueError(f"{name}={value!r}: True or False is needed")
 
 
+def check_choice(name: str, value, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of the names."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: one of {', '.join(choices)} is needed")
+
+
 def check_recipe(model, decided: tuple[str, ...]) -> None:
     """Raise ValueError unless `recipe` is known and, if "fast", what it decides is left to it."""
     if model.recipe not in ("published", "fast"):

@@ -1,22 +1,25 @@
 """HUME (Gadetsky & Brbić, NeurIPS 2023): the labeling on which linear classifiers generalise.
 
-First the objective as a pure function, then its minimisation, then the estimator.
+The objective and its minimisation are in `hume_objective.py`; here is the estimator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hume_turtle.approximations import COARSENESS, Directions, coarse_steps, low_rank
 from hume_turtle.estimator import (
     LabelingEstimator,
+    check_choice,
     check_converged,
     check_dims,
     check_flag,
     check_number,
+    check_recipe,
     check_spaces,
     generator,
     groups,
@@ -25,192 +28,16 @@ from hume_turtle.estimator import (
     progress,
     to_device,
 )
-from hume_turtle.inner import Adam, descend
-from hume_turtle.metrics import match_clusters
+from hume_turtle.hume_fast import FAST, SET_BY_RECIPE, Schedule, lowest, restart_seed
+from hume_turtle.hume_objective import ANNEAL_AT, minimise_hume
+from hume_turtle.precision import check_precision, pick_precision
 from hume_turtle.probes import cross_validation_score
 from hume_turtle.sampling import draw_inner_heads, draw_subsets
-from hume_turtle.task_encoder import (
-    OrthonormalEncoder,
-    linear_logits,
-    sparsemax,
-    with_constant,
-)
+from hume_turtle.task_encoder import OrthonormalEncoder, linear_logits, sparsemax, with_constant
+from hume_turtle.unrolled import HeadSpace, UnrolledDescent
+from hume_turtle.voting import class_order, vote_shares
 
 JOINT = ("seed", "n_runs", "entropy_weight", "outer_lr")  # settings that joint runs may differ in
-ANNEAL_AT = (100, 200)  # after these outer iterations outer_lr × 0.1 and temperature ÷ 10
-WORKING_SET = 400e6  # bytes of stored softmaxes and gathered rows at a time
-
-
-def generalization_error(
-    labeling: Tensor,
-    space: Tensor,
-    head: Tensor,
-    *,
-    n_train: int,
-    inner_steps: int,
-    inner_lr: float,
-) -> tuple[Tensor, Tensor]:
-    """Error of a linear head on rows it was not trained on, for B labelings; differentiable in τ.
-
-    Args:
-        labeling: τ, (B, C, m).
-        space: Z with the constant column, (B, m, d + 1).
-        head: start of the heads, (B, C, d + 1).
-        n_train: how many of the m rows train the head; the rest test it.
-        inner_steps, inner_lr: of the gradient descent on `CE(Z_train Wᵀ, τ_train)`.
-
-    Returns:
-        The training error that the last step started from, and `CE(Z_test Wᵀ, τ_test)`, each (B,).
-    """
-    train, test = labeling[..., :n_train], labeling[..., n_train:]
-    head, train_error = descend(head, train, space[:, :n_train], inner_steps, inner_lr)
-    logits = torch.bmm(head, space[:, n_train:].mT)  # (B, C, m - n_train)
-    return train_error, -(test * logits.log_softmax(1)).sum(1).mean(-1)
-
-
-def hume_objective(
-    rows: Tensor,
-    space1: Tensor,
-    space2: Tensor,
-    head: Tensor,
-    *,
-    n_train: int,
-    temperature: float,
-    entropy_weight: Tensor | float,
-    inner_steps: int,
-    inner_lr: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """HUME's loss of B labelings, each on its own subset of rows.
-
-    The labeling is `τ = sparsemax(Z_1 Wᵀ / temperature)`. A linear head is trained on the first
-    `n_train` rows by `inner_steps` of gradient descent on `CE(head(Z_2), τ)`; the loss is
-    `CE(head(Z_2), τ)` on the other rows minus `entropy_weight · H(mean τ over all rows)`. Its
-    gradient by W flows through τ on both parts, and so through every inner step.
-
-    Args:
-        rows: the task encoder's rows W, (B, C, d_1).
-        space1: Z_1 of the subset, (B, m, d_1), rows of unit length.
-        space2: Z_2 of the subset with the constant column, (B, m, d_2 + 1).
-        head: the inner heads' start, (B, C, d_2 + 1).
-        n_train: how many of the m rows train the head.
-
-    Returns:
-        The loss, the last inner training error, the test error and the entropy, each (B,).
-    """
-    labeling = sparsemax(torch.bmm(rows, space1.mT) / temperature, dim=1)  # (B, C, m)
-    train_error, test_error = generalization_error(
-        labeling, space2, head, n_train=n_train, inner_steps=inner_steps, inner_lr=inner_lr
-    )
-    tiny = torch.finfo(labeling.dtype).tiny
-    entropy = torch.special.entr(labeling.mean(-1).clamp_min(tiny)).sum(1)  # H(mean τ)
-    return test_error - entropy_weight * entropy, train_error, test_error, entropy
-
-
-def minimise_hume(
-    space1: Tensor,
-    space2: Tensor,
-    encoder: OrthonormalEncoder,
-    subsets: Iterable[Tensor],
-    heads: Iterator[Tensor],
-    *,
-    train_fraction: float,
-    temperature: float,
-    entropy_weight: Tensor,
-    inner_steps: int,
-    inner_lr: float,
-    outer_lr: Tensor,
-    anneal: bool,
-    watch: Callable[[Tensor], None] | None = None,
-) -> dict[str, Tensor]:
-    """Minimise HUME's objective for R runs at once; the encoder is updated in place.
-
-    Args:
-        space1: Z_1, (n, d_1), rows of unit length.
-        space2: Z_2 with the constant column, (n, d_2 + 1).
-        encoder: the task encoders of R runs at their start.
-        subsets: for each outer iteration the rows of every run's subsets, (R, S, m).
-        heads: for each outer iteration the starts of the inner heads, (R, S, C, d_2 + 1).
-        entropy_weight, outer_lr: (R,).
-        watch: called after each outer step with the gradient (R, C, d_1) of the encoder's
-            unconstrained parameter before clipping, averaged over subsets.
-
-    Returns:
-        History: `loss`, `train_error`, `test_error` and `entropy`, each (T, R, S).
-    """
-    adam = Adam([encoder.unconstrained], outer_lr)
-    record = []
-    for t, (subset, head) in enumerate(zip(subsets, heads)):
-        if anneal and t in ANNEAL_AT:
-            temperature /= 10
-            adam.scale_lr(0.1)
-        gradient, terms = hume_gradient(
-            encoder,
-            space1,
-            space2,
-            subset,
-            head,
-            n_train=int(subset.shape[-1] * train_fraction),
-            temperature=temperature,
-            entropy_weight=entropy_weight,
-            inner_steps=inner_steps,
-            inner_lr=inner_lr,
-        )
-        norm = gradient.flatten(1).norm(dim=1).view(-1, 1, 1)  # of each run
-        adam.step([gradient * (1 / (norm + 1e-6)).clamp_max(1)])
-        record.append(terms)
-        if watch is not None:
-            watch(gradient)
-    history = torch.stack(record, dim=1)  # (4, T, R, S)
-    return dict(zip(("loss", "train_error", "test_error", "entropy"), history))
-
-
-def hume_gradient(
-    encoder: OrthonormalEncoder,
-    space1: Tensor,
-    space2: Tensor,
-    subset: Tensor,
-    head: Tensor,
-    *,
-    entropy_weight: Tensor,
-    **settings,
-) -> tuple[Tensor, Tensor]:
-    """Gradient of the unconstrained parameter (R, C, d_1), averaged over the S subsets.
-
-    As many of the R · S problems are solved at once as their stored softmaxes fit in
-    `WORKING_SET`. Also returns the terms of the objective, (4, R, S).
-    """
-    runs, subsets, size = subset.shape
-    rows = encoder.weight  # (R, C, d_1)
-    leaf = rows.detach().requires_grad_()
-    run_of = torch.arange(runs, device=leaf.device).repeat_interleave(subsets)  # (R S,)
-    subset, head = subset.flatten(0, 1), head.flatten(0, 1)
-    per_problem = settings["inner_steps"] * rows.shape[1] * settings["n_train"]
-    per_problem += size * (space1.shape[1] + space2.shape[1])
-    chunk = max(1, int(WORKING_SET // (per_problem * space1.element_size())))
-    parts = []
-    for i in range(0, runs * subsets, chunk):
-        run, index = run_of[i : i + chunk], subset[i : i + chunk]
-        terms = hume_objective(
-            leaf[run],
-            space1[index],
-            space2[index],
-            head[i : i + chunk],
-            entropy_weight=entropy_weight[run],
-            **settings,
-        )
-        terms[0].sum().div(subsets).backward()
-        parts.append(torch.stack(terms).detach())
-    (gradient,) = torch.autograd.grad(rows, encoder.unconstrained, leaf.grad)
-    return gradient, torch.cat(parts, dim=1).view(4, runs, subsets)
-
-
-def vote_shares(labelings: np.ndarray, best: int, n_classes: int) -> np.ndarray:
-    """Share of the votes for each class, (n, C), from labelings (runs, n) with matched classes.
-
-    Run `best` has half a vote more, which decides ties and nothing else.
-    """
-    votes = np.eye(n_classes, dtype=np.float32)[labelings]  # (runs, n, C)
-    return (votes.sum(0) + 0.5 * votes[best]) / (len(labelings) + 0.5)
 
 
 class Hume(LabelingEstimator):
@@ -221,6 +48,9 @@ class Hume(LabelingEstimator):
     predict that labeling on rows it was not trained on. Fit on a training split and call
     `predict` on the test split (inductive), or fit on both together (transductive). The defaults
     are the published ones for STL-10, CIFAR-10 and CIFAR-100-20.
+
+    `inner`, `rank` and `recipe` trade exactness for time; each is off by default, and each refuses
+    data on which its error could not be bounded (see `approximations.py`).
 
     Args:
         n_classes: number of classes C, at least 2 and at most the dimensions of φ1.
@@ -235,6 +65,13 @@ class Hume(LabelingEstimator):
         outer_lr: learning rate of the task encoder; times 0.1 at each annealing.
         anneal: anneal after outer iterations 100 and 200.
         random_inner_init: a new inner head for every subset, or one start for the whole run.
+        inner: "exact", or "coarse": a tenth of the inner steps, ten times as long.
+        rank: None, or the number of principal directions of φ2 that inner heads learn in.
+        recipe: "published"; or "fast", which minimises the same objective by a schedule of its
+            own, with restarts, coarse steps and the rank that the data permit (`hume_fast.py`);
+            leave to it what it decides, `SET_BY_RECIPE`.
+        precision: of the operands of the inner loop's products: "fp32"; "bf16"; or "auto", bf16
+            where the device multiplies it in hardware. All else is float32.
         n_runs: runs with seeds `seed`, `seed + 1`, ...; more than one are scored by
             cross-validation on φ2 and decide by majority vote.
         seed: of the task encoder's start, the subsets and the inner heads.
@@ -266,6 +103,10 @@ class Hume(LabelingEstimator):
         outer_lr=1e-3,
         anneal=True,
         random_inner_init=True,
+        inner="exact",
+        rank=None,
+        recipe="published",
+        precision="auto",
         n_runs=1,
         seed=0,
         device="auto",
@@ -282,6 +123,10 @@ class Hume(LabelingEstimator):
         self.outer_lr = outer_lr
         self.anneal = anneal
         self.random_inner_init = random_inner_init
+        self.inner = inner
+        self.rank = rank
+        self.recipe = recipe
+        self.precision = precision
         self.n_runs = n_runs
         self.seed = seed
         self.device = device
@@ -306,9 +151,12 @@ class Hume(LabelingEstimator):
         for variant in variants:
             variant._check_rows(spaces[0])
         device = pick_device(self.device)
-        resident = unit_rows(spaces[0], device), with_constant(to_device(spaces[1], device))
-        for group in groups(variants, apart_from=JOINT):
-            _solve(*resident, group)
+        space1 = unit_rows(spaces[0], device)
+        space2 = with_constant(to_device(spaces[1], device))  # (n, d_2 + 1)
+        alike = groups(variants, apart_from=JOINT)
+        inner_loops = _inner_loops(space2, [group[0] for group in alike])
+        for group, inner_loop in zip(alike, inner_loops):
+            _solve(space1, *inner_loop, group)
         for variant in variants:
             variant._label(spaces)
         return variants
@@ -336,7 +184,8 @@ class Hume(LabelingEstimator):
         if self.n_runs > 1:
             best = int(np.argmax(self.run_scores_))
             return vote_shares(logits.argmax(-1).numpy(), best, self.n_classes)
-        annealings = sum(t < self.outer_steps for t in ANNEAL_AT) if self.anneal else 0
+        schedule = self._schedule()
+        annealings = sum(t < schedule.outer_steps for t in schedule.anneal_at)
         return sparsemax(logits[0] * 10**annealings / self.temperature).numpy()
 
     def _first_space(self, spaces):
@@ -369,11 +218,16 @@ class Hume(LabelingEstimator):
             )
             reference = labels[int(np.argmax(self.run_scores_))]
             for r, run in enumerate(labels):
-                place = match_clusters(reference, run, n_classes=self.n_classes)
-                order = np.argsort([place[c] for c in range(self.n_classes)])
+                order = class_order(reference, run, self.n_classes)
                 self.heads_[0][r] = self.heads_[0][r][order]
         self.run_labels_ = self._logits(spaces[0]).argmax(-1).numpy()
         self.labels_ = self.predict(spaces[0])
+
+    def _schedule(self) -> Schedule:
+        if self.recipe == "fast":
+            return FAST
+        anneal_at = ANNEAL_AT if self.anneal else ()
+        return Schedule(self.outer_steps, self.n_subsets, self.outer_lr, anneal_at)
 
     def _check_settings(self) -> None:
         check_number("n_classes", self.n_classes, 2, whole=True)
@@ -386,6 +240,11 @@ class Hume(LabelingEstimator):
         check_number("seed", self.seed, 0, whole=True)
         check_flag("anneal", self.anneal)
         check_flag("random_inner_init", self.random_inner_init)
+        check_choice("inner", self.inner, ("exact", "coarse"))
+        check_precision(self.precision)
+        if self.rank is not None:
+            check_number("rank", self.rank, 1, whole=True)
+        check_recipe(self, SET_BY_RECIPE)
 
     def _check_rows(self, space) -> None:
         n, dim = space.shape
@@ -422,36 +281,60 @@ def unit_rows(space, device: torch.device) -> Tensor:
     return torch.nn.functional.normalize(rows / largest, dim=1)  # no square over- or underflows
 
 
+def _inner_loops(space2: Tensor, models: list[Hume]) -> list[tuple[HeadSpace, int, float]]:
+    """What the heads of each model see of Z_2 (n, d_2 + 1), their steps and learning rate."""
+    approximate = [m.recipe == "fast" or m.inner == "coarse" or m.rank is not None for m in models]
+    directions = Directions(space2) if any(approximate) else None
+    loops = []
+    for model in models:
+        steps, lr, inner, rank = model.inner_steps, model.inner_lr, model.inner, model.rank
+        if model.recipe == "fast":
+            inner = "coarse" if directions.steps_fit(COARSENESS * lr) else "exact"
+            rank = max(1, directions.smallest_rank(steps, lr))
+        space = HeadSpace(space2)
+        if rank is not None:
+            space = low_rank(directions, space2, rank, steps, lr)
+        if inner == "coarse":
+            steps, lr = coarse_steps(directions, steps, lr)
+        loops.append((space.to(pick_precision(model.precision, space2.device)), steps, lr))
+    return loops
+
+
 @torch.enable_grad()
-def _solve(space1: Tensor, space2: Tensor, models: list[Hume]) -> None:
-    """Fit estimators that differ only in seed, runs, entropy weight and outer learning rate."""
+def _solve(
+    space1: Tensor, space2: HeadSpace, inner_steps: int, inner_lr: float, models: list[Hume]
+) -> None:
+    """Fit estimators that share all settings but `JOINT`."""
     first, device = models[0], space1.device
-    n, dim1, dim2 = len(space1), space1.shape[1], space2.shape[1] - 1
-    owners = [model for model in models for _ in range(model.n_runs)]  # (R,)
-    streams = [
-        generator(model.seed + run, device) for model in models for run in range(model.n_runs)
-    ]
+    schedule = first._schedule()
+    n, dim1, dim2 = len(space1), space1.shape[1], space2.start_dim - 1
+    owners, streams = [], []  # of each of the R runs, restarts included
+    for model in models:
+        for run, restart in product(range(model.n_runs), range(schedule.restarts)):
+            owners.append(model)
+            streams.append(generator(restart_seed(model.seed + run, restart), device))
     encoder = OrthonormalEncoder.initial(dim1, first.n_classes, streams)
-    subsets = draw_subsets(n, first.subset_size, first.n_subsets, first.outer_steps, streams)
+    subsets = draw_subsets(n, first.subset_size, schedule.n_subsets, schedule.outer_steps, streams)
     history = minimise_hume(
         space1,
         space2,
         encoder,
-        progress(subsets, first.outer_steps, "HUME"),
-        draw_inner_heads(dim2, first.n_classes, first.n_subsets, first.random_inner_init, streams),
+        progress(subsets, schedule.outer_steps, "HUME"),
+        draw_inner_heads(
+            dim2, first.n_classes, schedule.n_subsets, first.random_inner_init, streams
+        ),
+        UnrolledDescent(inner_steps, inner_lr),
         train_fraction=first.train_fraction,
         temperature=first.temperature,
         entropy_weight=per_run(owners, "entropy_weight", device),
-        inner_steps=first.inner_steps,
-        inner_lr=first.inner_lr,
-        outer_lr=per_run(owners, "outer_lr", device),
-        anneal=first.anneal,
+        outer_lr=torch.tensor([m._schedule().outer_lr for m in owners], device=device),
+        anneal_at=schedule.anneal_at,
     )
+    history = {name: values.mean(-1).cpu().numpy() for name, values in history.items()}  # (T, R)
     rows = encoder.weight.detach().cpu().numpy()  # (R, C, d_1)
+    kept = lowest(history["loss"], schedule.restarts)
     for model in models:
-        mine = [r for r, owner in enumerate(owners) if owner is model]
+        mine = [r for r in kept if owners[r] is model]
         model.heads_ = [rows[mine]]
         check_converged(model, model.heads_)
-        model.history_ = {
-            name: values[:, mine].mean(-1).cpu().numpy() for name, values in history.items()
-        }
+        model.history_ = {name: values[:, mine] for name, values in history.items()}

@@ -1,9 +1,9 @@
-"""Inner linear heads: what a labeling teaches a linear classifier.
+"""TURTLE's inner linear heads: what a labeling teaches a linear classifier.
 
-TURTLE trains its heads with Adam on a labeling held fixed (first-order hypergradient). HUME trains
-them with plain gradient descent and differentiates through every step (unrolled, second order).
-Heads are tensors (R, C, d + 1) whose last column is the bias; logits and labelings are
-class-major, (R, C, n), or (blocks, R, C, b) where the rows come in blocks (`batches.py`).
+They are trained with Adam on a labeling held fixed (first-order hypergradient); HUME's, which are
+differentiated through, are in `unrolled.py`. Heads are tensors (R, C, d + 1) whose last column is
+the bias; logits and labelings are class-major, (R, C, n), or (blocks, R, C, b) where the
+rows come in blocks (`batches.py`).
 """
 
 from __future__ import annotations
@@ -118,56 +118,3 @@ def train_heads(
         for _ in range(steps):
             residual = linear_logits(head, space).softmax(dim=-2).sub_(labeling)
             adam.step([head_gradient(residual, space, 1 / rows)])
-
-
-class UnrolledDescent(torch.autograd.Function):
-    """HUME's inner loop: gradient descent on `CE(Z W_tᵀ, τ)`, differentiable through every step.
-
-    `W_{t+1} = W_t − η ∇_W CE(Z W_tᵀ, τ)`. With `P_t` the softmax of step t and λ_T the gradient
-    of the outer loss by W_T, the reverse sweep is
-    `λ_t = λ_{t+1} − (η/n) Zᵀ[P_t ∘ (Zλ_{t+1} − rowsum(P_t ∘ Zλ_{t+1}))]`, and the gradient by the
-    labeling is `(η/n) Z Σ_t λ_{t+1}`: the exact second-order gradient, for two matrix products a
-    step each way. B problems are solved at once.
-
-    Shapes: head (B, C, d + 1), space (B, n, d + 1) with the constant column, labeling (B, C, n).
-    """
-
-    @staticmethod
-    def forward(ctx, head: Tensor, labeling: Tensor, space: Tensor, steps: int, lr: float):
-        rows = space.shape[1]
-        softmaxes = []
-        error = None
-        for step in range(steps):
-            logits = torch.bmm(head, space.mT)  # (B, C, n)
-            if step == steps - 1:
-                error = -(labeling * logits.log_softmax(1)).sum(1).mean(-1)
-            probabilities = logits.softmax(1)
-            head = torch.baddbmm(head, probabilities - labeling, space, alpha=-lr / rows)
-            softmaxes.append(probabilities)
-        ctx.save_for_backward(space, *softmaxes)
-        ctx.step_size = lr / rows
-        ctx.mark_non_differentiable(error)
-        return head, error
-
-    @staticmethod
-    def backward(ctx, adjoint: Tensor, _):
-        space, *softmaxes = ctx.saved_tensors
-        total = torch.zeros_like(adjoint)
-        for probabilities in reversed(softmaxes):
-            total += adjoint
-            change = torch.bmm(adjoint, space.mT)  # Zλ, (B, C, n)
-            change = probabilities * (change - (probabilities * change).sum(1, keepdim=True))
-            adjoint = torch.baddbmm(adjoint, change, space, alpha=-ctx.step_size)
-        return adjoint, torch.bmm(total, space.mT) * ctx.step_size, None, None, None
-
-
-def descend(
-    head: Tensor, labeling: Tensor, space: Tensor, steps: int, lr: float
-) -> tuple[Tensor, Tensor]:
-    """Train heads on a labeling by unrolled gradient descent (see `UnrolledDescent`).
-
-    Returns:
-        The trained heads (B, C, d + 1), differentiable in `labeling`, and the training loss (B,)
-        that the last step started from.
-    """
-    return UnrolledDescent.apply(head, labeling, space, steps, lr)

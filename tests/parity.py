@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from hume_turtle.batches import Batches
-from hume_turtle.hume import minimise_hume
+from hume_turtle.hume_objective import ANNEAL_AT, minimise_hume
 from hume_turtle.probes import cross_validation_score
 from hume_turtle.task_encoder import OrthonormalEncoder, SoftmaxEncoder, with_constant
 from hume_turtle.turtle import hard_labels
 from hume_turtle.turtle_engine import minimise_turtle
+from hume_turtle.unrolled import HeadSpace, UnrolledDescent
 
 
 def read(path) -> tuple[dict, dict[str, np.ndarray]]:
@@ -87,16 +88,15 @@ def replay_hume(path) -> dict[str, np.ndarray]:
 
     history = minimise_hume(
         space1,
-        with_constant(torch.from_numpy(recorded["z2"])),
+        HeadSpace(with_constant(torch.from_numpy(recorded["z2"]))),
         encoder,
         torch.from_numpy(recorded["subset_indices"]).long()[:, None],
         heads[:, None],
+        UnrolledDescent(config["inner_steps"], config["inner_lr"]),
         entropy_weight=torch.tensor([config["entropy_weight"]]),
         outer_lr=torch.tensor([config["outer_lr"]]),
-        **{
-            name: config[name]
-            for name in ("train_fraction", "temperature", "inner_steps", "inner_lr", "anneal")
-        },
+        **{name: config[name] for name in ("train_fraction", "temperature")},
+        anneal_at=ANNEAL_AT if config["anneal"] else (),
         watch=watch,
     )
     labels = (space1 @ trajectory[-1].T).argmax(1).numpy()

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from hume_turtle import Hume, hume
+from hume_turtle import Hume, hume, hume_objective
 from hume_turtle.metrics import cluster_accuracy
 from hume_turtle.probes import cross_validation_score
 from hume_turtle.task_encoder import OrthonormalEncoder, draw_heads, with_constant
+from hume_turtle.unrolled import HeadSpace, UnrolledDescent, split_at
 
 CPU = torch.device("cpu")
 QUICK = {  # the temperature keeps labelings of small spaces soft, so that gradients are not zero
@@ -88,23 +89,27 @@ class Problem:
         rows, head = self.subsets[t, run, subset], self.heads[t, run, subset]
         return literal_loss(self.layers[run].weight, self.z1, self.z2, rows, head, *settings)
 
-    def gradient(self, eta, **changes):
-        settings = {"n_train": 14, "temperature": 0.2, "inner_steps": 9, "inner_lr": 0.5}
-        return hume.hume_gradient(
+    def gradient(self, eta):
+        return hume_objective.hume_gradient(
             self.encoder,
             self.z1,
-            with_constant(self.z2),
+            HeadSpace(with_constant(self.z2)),
             self.subsets[0],
             self.heads[0],
+            n_train=14,
+            temperature=0.2,
             entropy_weight=torch.tensor(eta, dtype=torch.float64),
-            **{**settings, **changes},
+            descent=UnrolledDescent(9, 0.5),
         )
 
 
+@pytest.mark.parametrize("share", [False, True])
 @pytest.mark.parametrize("d1", [6, 3])
 @pytest.mark.parametrize("eta", [[0.0, 0.0], [10.0, 0.5]])
-def test_gradient_is_autograd_through_the_unrolled_inner_loop(eta, d1):
+def test_gradient_is_autograd_through_the_unrolled_inner_loop(monkeypatch, eta, d1, share):
+    """Whether the subsets share products with all rows or each gathers its own."""
     problem = Problem(d1=d1)
+    monkeypatch.setattr(hume_objective, "worth_sharing", lambda *_: share)
     gradient, terms = problem.gradient(eta)
     assert gradient.shape == (2, 3, d1)
     assert terms.shape == (4, 2, 3)
@@ -121,20 +126,35 @@ def test_gradient_is_autograd_through_the_unrolled_inner_loop(eta, d1):
 @pytest.mark.parametrize("eta", [0.0, 3.0])
 def test_objective_against_finite_differences(eta):
     problem = Problem(runs=1, subsets=2)
-    index = problem.subsets[0, 0]
-    space1, space2 = problem.z1[index], with_constant(problem.z2)[index]
-    settings = {
-        "n_train": 14,
-        "temperature": 0.5,
-        "entropy_weight": eta,
-        "inner_steps": 6,
-        "inner_lr": 0.8,
-    }
-    rows = problem.encoder.weight.detach().repeat(2, 1, 1).requires_grad_()
-    head = problem.heads[0, 0].clone().requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda w, h: hume.hume_objective(w, space1, space2, h, **settings)[0], (rows, head)
-    )
+    index = problem.subsets[0, 0, 0]
+    rows = problem.encoder.weight.detach().clone().requires_grad_()
+    space1, space2 = problem.z1[index], HeadSpace(with_constant(problem.z2)[index])
+
+    def loss(rows):
+        return hume_objective.hume_objective(
+            rows,
+            space1,
+            space2,
+            problem.heads[0],
+            *split_at(14, len(index)),
+            temperature=0.5,
+            entropy_weight=torch.tensor([eta], dtype=torch.float64),
+            descent=UnrolledDescent(6, 0.8),
+        )[0]
+
+    assert torch.autograd.gradcheck(loss, (rows,))
+
+
+def test_subsets_share_products_where_they_are_much_of_the_data():
+    def subset(size, device="cpu"):
+        return torch.empty(1, 20, size, device=device)
+
+    assert hume_objective.worth_sharing(100, subset(100))
+    assert hume_objective.worth_sharing(100, subset(50))
+    assert not hume_objective.worth_sharing(100, subset(49))
+    assert hume_objective.worth_sharing(100, subset(5, "meta"))
+    assert not hume_objective.worth_sharing(101, subset(5, "meta"))
+    assert not hume_objective.worth_sharing(100, subset(100)[:, :1]), "nothing to share with"
 
 
 def test_the_second_order_part_matters():
@@ -154,34 +174,24 @@ def test_the_second_order_part_matters():
     assert (gradient[0] - first_order).norm() > 0.01 * gradient.norm()
 
 
-@pytest.mark.parametrize("working_set", [1, 10_000, 20_000, 1e9])
-def test_working_set_does_not_change_the_gradient(monkeypatch, working_set):
-    expected = Problem().gradient([10.0, 0.5])
-    monkeypatch.setattr(hume, "WORKING_SET", working_set)
-    for ours, whole in zip(Problem().gradient([10.0, 0.5]), expected, strict=True):
-        torch.testing.assert_close(ours, whole, rtol=1e-10, atol=1e-12)
-
-
 @pytest.mark.parametrize("anneal", [False, True])
-def test_minimisation_is_clipped_adam_with_annealing(monkeypatch, anneal):
+def test_minimisation_is_clipped_adam_with_annealing(anneal):
     """Entropy weights 0.1 and 1000: in the first step only the second run is clipped."""
-    monkeypatch.setattr(hume, "ANNEAL_AT", (2, 4))
     steps, eta, outer_lr = 6, [0.1, 1000.0], [0.02, 0.05]
     problem = Problem(steps=steps)
     gradients = []
-    history = hume.minimise_hume(
+    history = hume_objective.minimise_hume(
         problem.z1,
-        with_constant(problem.z2),
+        HeadSpace(with_constant(problem.z2)),
         problem.encoder,
         problem.subsets,
         iter(problem.heads),
+        UnrolledDescent(5, 0.5),
         train_fraction=0.7,
         temperature=1.5,
         entropy_weight=torch.tensor(eta, dtype=torch.float64),
-        inner_steps=5,
-        inner_lr=0.5,
         outer_lr=torch.tensor(outer_lr, dtype=torch.float64),
-        anneal=anneal,
+        anneal_at=(2, 4) if anneal else (),
         watch=gradients.append,
     )
     assert list(history) == ["loss", "train_error", "test_error", "entropy"]
@@ -403,16 +413,6 @@ def test_rows_of_zeros_are_labelled_alike_in_fit_and_predict(blobs, monkeypatch)
         assert (labels == (spaces[0] @ rows.T).argmax(1)).all()
 
 
-def test_vote_shares_by_hand():
-    labelings = np.array([[0, 1, 2], [0, 2, 2], [1, 0, 2], [1, 1, 0]])
-    for best, labels in ((0, [0, 1, 2]), (2, [1, 1, 2]), (3, [1, 1, 2])):
-        shares = hume.vote_shares(labelings, best, 4)
-        assert shares.shape == (3, 4)
-        np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
-        assert (shares.argmax(1) == labels).all()
-    np.testing.assert_allclose(hume.vote_shares(labelings, 0, 4)[0] * 4.5, [2.5, 2, 0, 0])
-
-
 def test_as_many_classes_as_dimensions(blobs):
     spaces, _ = blobs(30, 4, (4, 6))
     model = Hume(4, **QUICK).fit(spaces)
@@ -443,6 +443,87 @@ def test_a_fraction_that_leaves_no_rows(blobs, train_fraction):
         return
     with pytest.raises(ValueError, match=r"train_fraction=.* subset of 20 rows"):
         Hume(3, outer_steps=10**9, train_fraction=train_fraction).fit(spaces)
+
+
+@pytest.fixture
+def short_recipe(monkeypatch):
+    """The fast recipe with a schedule that takes no time."""
+    schedule = hume.FAST._replace(outer_steps=6, anneal_at=(2, 4), restarts=3)
+    monkeypatch.setattr(hume, "FAST", schedule)
+    return schedule
+
+
+def test_fast_keeps_the_restart_with_the_lowest_objective(blobs, short_recipe, monkeypatch):
+    monkeypatch.setattr(hume, "ANNEAL_AT", short_recipe.anneal_at)
+    monkeypatch.setattr(hume, "cross_validation_score", lambda *_, **__: 0.5)
+    spaces, _ = blobs(60, 3, (5, 4))
+    model = Hume(3, recipe="fast", n_runs=2, seed=4).fit(spaces)
+    assert model.heads_[0].shape == (2, 3, 5)
+    assert model.history_["loss"].shape == (6, 2)
+    for run in range(2):
+        ends = []
+        for restart in range(3):  # each alone, by the settings that the recipe stands for
+            setting = {"seed": hume.restart_seed(4 + run, restart), "outer_steps": 6}
+            setting |= {"n_subsets": 1, "outer_lr": short_recipe.outer_lr, "inner": "coarse"}
+            alone = Hume(3, **setting).fit(spaces)
+            ends.append(alone.history_["loss"][:, 0])
+        assert len({round(float(end[0]), 3) for end in ends}) == 3, "restarts differ"
+        best = min(ends, key=lambda end: end.mean())
+        np.testing.assert_allclose(model.history_["loss"][:, run], best, rtol=0.02)
+
+
+def test_fast_labels_at_its_own_last_temperature(blobs, short_recipe):
+    spaces, _ = blobs(30, 3, (5, 4))
+    model = Hume(3, recipe="fast").fit(spaces)
+    expected = literal_sparsemax(torch.from_numpy(unit(spaces[0]) @ model.heads_[0][0].T) / 1e-3)
+    np.testing.assert_allclose(model.predict_proba(spaces), expected, rtol=0, atol=1e-3)
+    assert (Hume(3, recipe="fast").fit(spaces).heads_[0] == model.heads_[0]).all()
+
+
+def test_lowest_of_the_restarts_of_each_run():
+    loss = np.zeros((12, 6))
+    loss[2:] = [3, 1, 2, 5, 6, 4]  # the first iterations do not count
+    loss[:2, 0] = -1e9
+    assert hume.lowest(loss, 3).tolist() == [1, 5]
+    assert hume.lowest(loss, 1).tolist() == [0, 1, 2, 3, 4, 5]
+    loss[-1, 1] = np.nan
+    assert hume.lowest(loss, 3).tolist() == [2, 5]
+
+
+def test_seeds_of_restarts_differ_where_generators_look():
+    seeds = [hume.restart_seed(seed, r) for seed in range(20) for r in range(8)]
+    assert [hume.restart_seed(seed, 0) for seed in (0, 7)] == [0, 7]
+    assert len({seed % 2**32 for seed in seeds}) == 160
+
+
+@pytest.mark.parametrize("name", hume.SET_BY_RECIPE)
+def test_fast_decides_its_settings_itself(blobs, name):
+    other = {"anneal": False, "inner": "coarse", "rank": 3, "inner_lr": 0.1, "outer_lr": 0.1}
+    spaces, _ = blobs(30, 3, (5, 4))
+    with pytest.raises(ValueError, match=f"^{name}=.*recipe='fast' decides"):
+        Hume(3, recipe="fast", **{name: other.get(name, 7)}).fit(spaces)
+
+
+def test_unknown_recipe(blobs):
+    with pytest.raises(ValueError, match="recipe='slow': 'published' or 'fast'"):
+        Hume(3, recipe="slow").fit(blobs(30, 3, (5, 4))[0])
+
+
+@pytest.mark.parametrize("changes", [{"rank": 3}, {"inner": "coarse"}])
+def test_approximate_fits_come_close_to_exact_ones(blobs, changes):
+    spaces, _ = blobs(60, 3, (5, 4))
+    settings = {**QUICK, "inner_steps": 100, "inner_lr": 1e-3}
+    exact, close = (Hume(3, **settings, **c).fit(spaces) for c in ({}, changes))
+    np.testing.assert_allclose(exact.history_["loss"], close.history_["loss"], rtol=0.01)
+
+
+def test_bfloat16_moves_few_labels(blobs):
+    spaces, _ = blobs(120, 3, (6, 8))
+    settings = {**QUICK, "outer_steps": 20}
+    exact, rough = (Hume(3, **settings, precision=p).fit(spaces) for p in ("fp32", "bf16"))
+    assert (exact.labels_ == rough.labels_).mean() > 0.95
+    difference = abs(exact.history_["test_error"] - rough.history_["test_error"])
+    assert 0 < difference.max() < 0.05
 
 
 def test_predict_takes_at_most_two_spaces(blobs):

@@ -1,10 +1,9 @@
 """The inner loops against torch.optim, autograd and finite differences."""
 
-import pytest
 import torch
 from torch import nn
 
-from hume_turtle.inner import Adam, descend, head_gradient, train_heads
+from hume_turtle.inner import Adam, head_gradient, train_heads
 from hume_turtle.task_encoder import draw_heads, linear_logits, with_constant
 
 
@@ -143,48 +142,3 @@ def test_train_heads_is_adam_on_cross_entropy():
         for layer, (head,) in zip(layers, (adam.parameters for adam in adams)):
             torch.testing.assert_close(head[run, :, :-1], layer.weight, rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(head[run, :, -1], layer.bias, rtol=1e-4, atol=1e-5)
-
-
-def unrolled(head, labeling, space, steps, lr):
-    """Gradient descent by autograd, one problem: (C, d + 1), (C, n), (n, d + 1)."""
-    for _ in range(steps):
-        error = -(labeling * (space @ head.T).log_softmax(1).T).sum(0).mean()
-        (gradient,) = torch.autograd.grad(error, head, create_graph=True)
-        head = head - lr * gradient
-    return head, error
-
-
-@pytest.mark.parametrize("steps", [1, 2, 9])
-def test_unrolled_descent_is_autograd_through_every_step(steps):
-    generator = torch.Generator().manual_seed(steps)
-    B, C, n, d, lr = 3, 4, 8, 5, 0.7
-    head = torch.randn(B, C, d + 1, generator=generator, dtype=torch.float64, requires_grad=True)
-    logits = torch.randn(B, C, n, generator=generator, dtype=torch.float64, requires_grad=True)
-    space = torch.randn(B, n, d + 1, generator=generator, dtype=torch.float64)
-    weights = torch.randn(B, C, d + 1, generator=generator, dtype=torch.float64)
-    labeling = logits.softmax(1)
-    trained, error = descend(head, labeling, space, steps, lr)
-    assert not error.requires_grad
-    gradients = torch.autograd.grad((trained * weights).sum(), (head, logits), retain_graph=True)
-    pairs = [unrolled(head[b], labeling[b], space[b], steps, lr) for b in range(B)]
-    torch.testing.assert_close(trained, torch.stack([trained for trained, _ in pairs]))
-    torch.testing.assert_close(error, torch.stack([error for _, error in pairs]))
-    total = sum((trained * w).sum() for (trained, _), w in zip(pairs, weights))
-    for ours, theirs in zip(gradients, torch.autograd.grad(total, (head, logits))):
-        torch.testing.assert_close(ours, theirs)
-
-
-def test_unrolled_descent_against_finite_differences():
-    generator = torch.Generator().manual_seed(0)
-    head = torch.randn(2, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
-    space = torch.randn(2, 6, 5, generator=generator, dtype=torch.float64)
-    labeling = random_labeling(2, 3, 6, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda h, t: descend(h, t, space, 6, 0.8)[0], (head, labeling))
-
-
-def test_unrolled_descent_lowers_its_error():
-    (head,) = draw_heads([5], 3, streams(0, 1))
-    space = with_constant(torch.randn(30, 5)).expand(2, -1, -1)
-    labeling = random_labeling(2, 3, 30)
-    errors = torch.stack([descend(head, labeling, space, steps, 0.1)[1] for steps in (1, 5, 50)])
-    assert (errors.diff(dim=0) < 0).all()
