@@ -47,7 +47,7 @@ class Batches:
         self.flat = [buffer[: self.rows] for buffer in whole]
         for flat in self.flat:
             flat[:, -1] = 1
-        weight = torch.zeros(filled, device=device)
+        weight = torch.zeros(filled, device=device, dtype=torch.float32)
         weight[: self.rows] = 1 / self.rows
         self.weight = weight.view(BLOCKS, -1)
         self.resident = None

@@ -186,7 +186,7 @@ def turtle_whole(device: str, full: bool) -> dict[str, Method]:
     return {
         "reference, warm start": Method(plain, repeats=10 if full else 1),
         "published, warm start": Method(warm, repeats=10 if full else 3),
-        **quick_methods(device, repeats=10 if full else 5),
+        **quick_methods(device, repeats=10),
     }
 
 
