@@ -61,12 +61,13 @@ class Projection:
         dim = min(dim, d, n)
         self.mean = rows.mean(0)
         stream = generator(PROJECTION_SEED, rows.device)
-        basis = torch.eye(d, device=rows.device)
+        basis = torch.eye(d, device=rows.device, dtype=rows.dtype)
         if dim < d:
             with torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else []):
                 torch.manual_seed(PROJECTION_SEED)
                 _, _, basis = torch.pca_lowrank(rows - self.mean, q=dim, center=False)
-        normal = torch.randn(basis.shape[1], basis.shape[1], generator=stream, device=rows.device)
+        shape = basis.shape[1], basis.shape[1]
+        normal = torch.randn(shape, generator=stream, device=rows.device, dtype=rows.dtype)
         self.basis = basis @ torch.linalg.qr(normal).Q * (d / dim) ** 0.5
 
     def __call__(self, space: Tensor, chunk: int = 1 << 12) -> Tensor:
@@ -114,7 +115,7 @@ def solve_fast(spaces: list, models: list, device: torch.device):
     for steps, kept in ((range(SCREENING), FINALISTS), (range(SCREENING, OUTER_STEPS), 1)):
         encoder = SoftmaxEncoder.from_heads(heads)
         each = len(heads[0]) // len(models)  # restarts of a run
-        ones = torch.ones(len(heads[0]), device=device)
+        ones = torch.ones(len(heads[0]), device=device, dtype=torch.float32)
         inner, history = minimise_turtle(
             batches,
             islice(rows, len(steps)),
