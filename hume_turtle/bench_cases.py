@@ -185,14 +185,14 @@ def turtle_whole(device: str, full: bool) -> dict[str, Method]:
     plain, warm = plain_turtle(10, device, warm_start=True), turtle(10, device, warm_start=True)
     return {
         "reference, warm start": Method(plain, repeats=10 if full else 1),
-        "published, warm start": Method(warm, repeats=10 if full else 3),
+        "published, warm start": Method(warm, repeats=10 if full else 1),
         **quick_methods(device, repeats=10),
     }
 
 
 def turtle_whole_mixture(device: str, full: bool) -> dict[str, Method]:
     """The same against a reference that stops by itself."""
-    most = 6000 if full else 300
+    most = 6000 if full else 150
     note = f"stops when labels rest, at most {most} outer iterations"
     plain = Method(converged_turtle(10, device, most), repeats=3 if full else 1, note=note)
     name = "reference stopped at its own convergence"

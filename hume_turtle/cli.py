@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--classes", type=int, required=True, help="number of classes")
     command.add_argument("--output", required=True, help=".npy file for the labels (n,)")
     command.add_argument("--warm-start", action="store_true", help="keep the inner heads")
+    command.add_argument("--recipe", default="published", help="published, or fast")
     command.add_argument("--gamma", type=float, default=10.0, help="weight of the entropy")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
 def run_stage(name: str, options: argparse.Namespace, positional: tuple[str, ...]) -> None:
     """Run a stage of the suite in the current directory."""
     set_environment()
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve busy machines
 
     from hume_turtle import pipeline
     from hume_turtle.suite import Suite
@@ -75,6 +77,7 @@ def run_stage(name: str, options: argparse.Namespace, positional: tuple[str, ...
 
 def run_bench(options: argparse.Namespace) -> None:
     set_environment()
+    os.environ.pop("OMP_WAIT_POLICY", None)  # threads wait as they do for the library's users
 
     from hume_turtle.bench import measure
     from hume_turtle.suite import Suite
@@ -94,7 +97,6 @@ def set_environment() -> None:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = threads
     os.environ["TQDM_DISABLE"] = "1"
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve busy machines
 
 
 def run_label(options: argparse.Namespace) -> None:
@@ -107,6 +109,7 @@ def run_label(options: argparse.Namespace) -> None:
         options.classes,
         gamma=options.gamma,
         warm_start=options.warm_start,
+        recipe=options.recipe,
         seed=options.seed,
         device=options.device,
     )

@@ -93,7 +93,8 @@ def fit(suite: Suite, dataset: str) -> None:
     fresh_folder(suite.data / "fits" / dataset)
     hume = [(settings["hume"]["phi1"], phi2) for phi2 in settings["hume"]["phi2"]]
     jobs = [(suite, dataset, "hume", spaces) for spaces in hume]
-    jobs += [(suite, dataset, "turtle", spaces) for spaces in suite.choices()]
+    # Pairs before single spaces: the long jobs first, so that no core waits for them at the end.
+    jobs += [(suite, dataset, "turtle", spaces) for spaces in reversed(suite.choices())]
     in_parallel(fit_seeds, jobs)
 
 

@@ -29,6 +29,15 @@ def test_label_writes_the_labels_of_your_embeddings(blobs, tmp_path, monkeypatch
     assert "60 rows labelled; rows in each class: 20 20 20" in capsys.readouterr().out
 
 
+def test_label_takes_the_fast_recipe(blobs, tmp_path):
+    path, truth = blobs
+    output = tmp_path / "labels.npy"
+    arguments = ["label", str(path), "--classes", "3", "--output", str(output)]
+    assert main([*arguments, "--recipe", "fast"]) == 0
+    assert cluster_accuracy(truth, np.load(output)) == 1.0
+    assert main([*arguments, "--recipe", "fast", "--warm-start"]) == 2
+
+
 def test_bad_input_ends_with_one_line_and_writes_nothing(blobs, tmp_path, capsys):
     path, _ = blobs
     output = tmp_path / "labels.npy"
