@@ -143,8 +143,7 @@ def check_choice(name: str, value, choices: tuple[str, ...]) -> None:
 
 def check_recipe(model, decided: tuple[str, ...]) -> None:
     """Raise ValueError unless `recipe` is known and, if "fast", what it decides is left to it."""
-    if model.recipe not in ("published", "fast"):
-        raise ValueError(f"recipe={model.recipe!r}: 'published' or 'fast' is needed")
+    check_choice("recipe", model.recipe, ("published", "fast"))
     if model.recipe == "published":
         return
     defaults = type(model)(model.n_classes).get_params()

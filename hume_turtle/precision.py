@@ -10,14 +10,15 @@ from functools import cache
 
 import torch
 
+from hume_turtle.estimator import check_choice
+
 PRECISIONS = ("auto", "fp32", "bf16")
 TOLERANCE = 2e-2  # of a bf16 product of random operands; rounding alone gives about 4e-3
 
 
 def check_precision(precision: str) -> None:
     """Raise ValueError unless it is "auto", "fp32" or "bf16"."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r}: one of {', '.join(PRECISIONS)} is needed")
+    check_choice("precision", precision, PRECISIONS)
 
 
 def pick_precision(precision: str, device: torch.device) -> torch.dtype:

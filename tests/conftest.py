@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 torch.set_num_threads(2)
+
+
+@pytest.fixture
+def one_thread():
+    """Threads wait for each other longer than small problems take."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")

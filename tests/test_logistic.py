@@ -7,28 +7,15 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from gaussians import blobs
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
-from threadpoolctl import threadpool_limits
 
 from hume_turtle import logistic
 from hume_turtle.logistic import Design, fit_head, fit_parts, mean_cross_entropy, predict_head
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads wait for each other longer than these small problems take."""
-    with threadpool_limits(1):
-        yield
-
-
-def blobs(n_classes=3, n=150, d=6, spread=1.0, seed=0):
-    """Gaussian blobs with an offset far from zero: features (n, d) and labels (n,)."""
-    rng = np.random.default_rng(seed)
-    centres = 2 * rng.normal(size=(n_classes, d)) + 5
-    labels = np.arange(n) % n_classes
-    return centres[labels] + spread * rng.normal(size=(n, d)), labels
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def folds(n: int, count: int = 5) -> np.ndarray:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gaussians import blobs
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import KFold, cross_val_score
-from threadpoolctl import threadpool_limits
 
 from hume_turtle.probes import (
     KMeansBaseline,
@@ -26,19 +26,7 @@ from hume_turtle.probes import (
 PARITY = Path(__file__).parent / "data" / "parity"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """scikit-learn's threads wait for each other longer than these small problems take."""
-    with threadpool_limits(1):
-        yield
-
-
-def blobs(n_classes=3, n=150, d=6, spread=1.0, seed=0):
-    """Gaussian blobs with an offset far from zero: features (n, d) and labels (n,)."""
-    rng = np.random.default_rng(seed)
-    centres = 2 * rng.normal(size=(n_classes, d)) + 5
-    labels = np.arange(n) % n_classes
-    return centres[labels] + spread * rng.normal(size=(n, d)), labels
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_one_space_is_raw_and_several_are_scaled():
