@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hume_turtle.datasets import BUILDERS, GROUNDS, load_dataset, split_rows
+from hume_turtle.datasets import load_dataset
+from hume_turtle.datasets_digits import BUILDERS, GROUNDS, split_rows
 
 
 def pixels(dataset):
