@@ -20,6 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hume_turtle.precision import pick_precision
 from hume_turtle.task_encoder import with_constant
 from hume_turtle.unrolled import HeadSpace
 
@@ -99,3 +100,22 @@ def low_rank(directions: Directions, space: Tensor, rank: int, steps: int, lr: f
             f"{way:.3g} of the way to the optimum; rank={enough} keeps that below {DROPPED}"
         )
     return directions.project(space, rank)
+
+
+def inner_loops(space2: Tensor, models: list) -> list[tuple[HeadSpace, int, float]]:
+    """What each `Hume` lets its heads see of Z_2 (n, d_2 + 1), their steps and learning rate."""
+    approximate = [m.recipe == "fast" or m.inner == "coarse" or m.rank is not None for m in models]
+    directions = Directions(space2) if any(approximate) else None
+    loops = []
+    for model in models:
+        steps, lr, inner, rank = model.inner_steps, model.inner_lr, model.inner, model.rank
+        if model.recipe == "fast":
+            inner = "coarse" if directions.steps_fit(COARSENESS * lr) else "exact"
+            rank = max(1, directions.smallest_rank(steps, lr))
+        space = HeadSpace(space2)
+        if rank is not None:
+            space = low_rank(directions, space2, rank, steps, lr)
+        if inner == "coarse":
+            steps, lr = coarse_steps(directions, steps, lr)
+        loops.append((space.to(pick_precision(model.precision, space2.device)), steps, lr))
+    return loops

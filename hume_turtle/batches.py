@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 BLOCKS = 8
-CHUNK = 1 << 20  # numbers copied at a time, so that a gather needs no second batch of memory
+CHUNK = 1 << 18  # numbers copied at a time, so that a gather needs no second batch of memory
 
 
 class Batches:

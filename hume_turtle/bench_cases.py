@@ -195,8 +195,10 @@ def turtle_whole_mixture(device: str, full: bool) -> dict[str, Method]:
     most = 6000 if full else 150
     note = f"stops when labels rest, at most {most} outer iterations"
     plain = Method(converged_turtle(10, device, most), repeats=3 if full else 1, note=note)
-    name = "reference stopped at its own convergence"
-    return {name: plain, **quick_methods(device, repeats=10 if full else 3)}
+    return {
+        "reference that stops by itself": plain,
+        **quick_methods(device, repeats=10 if full else 3),
+    }
 
 
 def quick_methods(device: str, repeats: int) -> dict[str, Method]:

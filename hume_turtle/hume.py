@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hume_turtle.approximations import COARSENESS, Directions, coarse_steps, low_rank
+from hume_turtle.approximations import inner_loops
 from hume_turtle.estimator import (
     LabelingEstimator,
     check_choice,
@@ -30,7 +30,7 @@ from hume_turtle.estimator import (
 )
 from hume_turtle.hume_fast import FAST, SET_BY_RECIPE, Schedule, lowest, restart_seed
 from hume_turtle.hume_objective import ANNEAL_AT, minimise_hume
-from hume_turtle.precision import check_precision, pick_precision
+from hume_turtle.precision import check_precision
 from hume_turtle.probes import cross_validation_score
 from hume_turtle.sampling import draw_inner_heads, draw_subsets
 from hume_turtle.task_encoder import OrthonormalEncoder, linear_logits, sparsemax, with_constant
@@ -154,8 +154,8 @@ class Hume(LabelingEstimator):
         space1 = unit_rows(spaces[0], device)
         space2 = with_constant(to_device(spaces[1], device))  # (n, d_2 + 1)
         alike = groups(variants, apart_from=JOINT)
-        inner_loops = _inner_loops(space2, [group[0] for group in alike])
-        for group, inner_loop in zip(alike, inner_loops):
+        loops = inner_loops(space2, [group[0] for group in alike])
+        for group, inner_loop in zip(alike, loops):
             _solve(space1, *inner_loop, group)
         for variant in variants:
             variant._label(spaces)
@@ -210,18 +210,21 @@ class Hume(LabelingEstimator):
 
     def _label(self, spaces: list) -> None:
         """Label the fit's rows; match and score the runs if there are several."""
-        labels = self._logits(spaces[0]).argmax(-1).numpy()  # (runs, n)
+        self.run_labels_ = self._logits(spaces[0]).argmax(-1).numpy()  # (runs, n)
         self.run_scores_ = np.full(self.n_runs, np.nan)
-        if self.n_runs > 1:
-            self.run_scores_ = np.array(
-                [cross_validation_score(spaces[1], run, device=self.device) for run in labels]
-            )
-            reference = labels[int(np.argmax(self.run_scores_))]
-            for r, run in enumerate(labels):
-                order = class_order(reference, run, self.n_classes)
-                self.heads_[0][r] = self.heads_[0][r][order]
-        self.run_labels_ = self._logits(spaces[0]).argmax(-1).numpy()
-        self.labels_ = self.predict(spaces[0])
+        self.labels_ = self.run_labels_[0]
+        if self.n_runs == 1:
+            return
+        self.run_scores_ = np.array(
+            [cross_validation_score(spaces[1], run, device=self.device) for run in self.run_labels_]
+        )
+        best = int(np.argmax(self.run_scores_))
+        reference = self.run_labels_[best]
+        for r, run in enumerate(self.run_labels_):
+            order = class_order(reference, run, self.n_classes)
+            self.heads_[0][r] = self.heads_[0][r][order]
+        self.run_labels_ = self._logits(spaces[0]).argmax(-1).numpy()  # ties as `predict` has them
+        self.labels_ = vote_shares(self.run_labels_, best, self.n_classes).argmax(-1)
 
     def _schedule(self) -> Schedule:
         if self.recipe == "fast":
@@ -279,25 +282,6 @@ def unit_rows(space, device: torch.device) -> Tensor:
     rows = to_device(space, device)
     largest = rows.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
     return torch.nn.functional.normalize(rows / largest, dim=1)  # no square over- or underflows
-
-
-def _inner_loops(space2: Tensor, models: list[Hume]) -> list[tuple[HeadSpace, int, float]]:
-    """What the heads of each model see of Z_2 (n, d_2 + 1), their steps and learning rate."""
-    approximate = [m.recipe == "fast" or m.inner == "coarse" or m.rank is not None for m in models]
-    directions = Directions(space2) if any(approximate) else None
-    loops = []
-    for model in models:
-        steps, lr, inner, rank = model.inner_steps, model.inner_lr, model.inner, model.rank
-        if model.recipe == "fast":
-            inner = "coarse" if directions.steps_fit(COARSENESS * lr) else "exact"
-            rank = max(1, directions.smallest_rank(steps, lr))
-        space = HeadSpace(space2)
-        if rank is not None:
-            space = low_rank(directions, space2, rank, steps, lr)
-        if inner == "coarse":
-            steps, lr = coarse_steps(directions, steps, lr)
-        loops.append((space.to(pick_precision(model.precision, space2.device)), steps, lr))
-    return loops
 
 
 @torch.enable_grad()

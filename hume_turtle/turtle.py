@@ -247,12 +247,13 @@ def _solve_published(spaces: list, models: list[Turtle], device: torch.device):
 
 
 @torch.no_grad()
-def label_rows(heads: list[Tensor], spaces: list, chunk: int = 1 << 12) -> Iterator[Tensor]:
+def label_rows(heads: list[Tensor], spaces: list, numbers: int = 1 << 21) -> Iterator[Tensor]:
     """τ of all rows, a chunk of rows (R, C, rows) at a time; heads are K tensors (R, C, d_k + 1).
 
     Raises ValueError where the logits overflow.
     """
     spaces = [as_tensor(space) for space in spaces]
+    chunk = max(1, numbers // sum(space.shape[1] for space in spaces))
     for i in range(0, len(spaces[0]), chunk):
         batch = [with_constant(to_device(z[i : i + chunk], heads[0].device)) for z in spaces]
         labeling = torch.stack(softmax_labelings(heads, batch)).mean(0)

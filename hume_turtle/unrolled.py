@@ -31,10 +31,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hume_turtle.products import product
+
 OUTSIDE = 1e30  # logit of the last class on rows that a problem does not train on
 STORED_BYTES = {"cpu": 450e6, "accelerator": 8e9}  # of softmaxes kept, all threads together
 EFFICIENT = 64  # heads of a product; with far fewer it takes longer than computing it twice
-THIN, LARGE = 32, 1 << 21  # oneDNN wins for at most THIN rows times at least LARGE numbers
 
 
 class HeadSpace(NamedTuple):
@@ -220,8 +221,8 @@ class _Sweep:
         self.gradient = buffer("gradient", (classes - 1, b, rows.shape[1]), rows)
         softmaxes = buffer("softmaxes", (stretch, classes, b, k), rows)
         self.softmaxes = list(zip(softmaxes.unbind(), softmaxes[:, :-1].unbind()))
-        self.push = _product(rows, self.others)  # heads V to V Zᵀ
-        self.pull = _product(rows.T, self.gradient)  # residuals R to R Z
+        self.push = product(rows, self.others)  # heads V to V Zᵀ
+        self.pull = product(rows.T, self.gradient)  # residuals R to R Z
         self.offset = _offset(train.space, start)
         self.logits[-1] = 0 if train.mask is None else torch.where(train.mask, 0, OUTSIDE)
         self.pull(_masked(train.labeling[:-1], train.mask))
@@ -291,7 +292,7 @@ def _offset(space: HeadSpace, start: Tensor) -> Tensor | None:
 def _logits(heads: Tensor, rows: Tensor) -> Tensor:
     """(C − 1, b, d), (k, d) to (C − 1, b, k)."""
     out = rows.new_empty(*heads.shape[:2], len(rows))
-    _product(rows, out)(heads)
+    product(rows, out)(heads)
     return out
 
 
@@ -305,37 +306,13 @@ def _test(test: Problems, start: Tensor, heads: Tensor) -> tuple[Tensor, Tensor,
     error = (test.labeling * by_labeling).sum((0, 2))
     residual = _masked((logits.softmax(0) - test.labeling)[:-1] / test.count, test.mask)
     by_heads = test.space.rows.new_empty(heads.shape)
-    _product(test.space.rows.T, by_heads)(residual)
+    product(test.space.rows.T, by_heads)(residual)
     by_heads = by_heads.to(heads.dtype)
     return error, by_labeling, by_heads + by_heads.sum(0)
 
 
 def _masked(values: Tensor, mask: Tensor | None) -> Tensor:
     return values if mask is None else values * mask
-
-
-def _product(right: Tensor, out: Tensor) -> Callable[[Tensor], None]:
-    """Multiplies (a, b, p) with the transpose of `right` (q, p) into `out` (a, b, q)."""
-    flat, inner = out.view(-1, len(right)), right.shape[1]
-    if _is_thin(len(flat), right):
-        weight = right.contiguous()
-        linear = torch.ops.mkldnn._linear_pointwise
-        return lambda left: flat.copy_(
-            linear(left.reshape(-1, inner), weight, None, "none", [], "")
-        )
-    columns, dtype = right.T, right.dtype
-    return lambda left: torch.mm(left.reshape(-1, inner).to(dtype), columns, out=flat)
-
-
-def _is_thin(heads: int, matrix: Tensor) -> bool:
-    """Whether oneDNN's product is the faster: few heads, a matrix larger than the caches."""
-    return (
-        matrix.device.type == "cpu"
-        and matrix.dtype == torch.float32
-        and heads <= THIN
-        and matrix.numel() >= LARGE
-        and torch.backends.mkldnn.is_available()
-    )
 
 
 class _GeneralizationError(torch.autograd.Function):

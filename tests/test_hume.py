@@ -505,7 +505,7 @@ def test_fast_decides_its_settings_itself(blobs, name):
 
 
 def test_unknown_recipe(blobs):
-    with pytest.raises(ValueError, match="recipe='slow': 'published' or 'fast'"):
+    with pytest.raises(ValueError, match="recipe='slow': one of published, fast"):
         Hume(3, recipe="slow").fit(blobs(30, 3, (5, 4))[0])
 
 

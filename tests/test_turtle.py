@@ -275,7 +275,7 @@ def test_rows_are_labelled_in_chunks():
     heads = draw_heads([4, 3], 5, streams(0, 1))
     whole = soft_labels(heads, spaces)
     assert whole.shape == (2, 23, 5)
-    parts = list(label_rows(heads, spaces, chunk=7))
+    parts = list(label_rows(heads, spaces, numbers=7 * 7))
     assert [part.shape[2] for part in parts] == [7, 7, 7, 2]
     np.testing.assert_allclose(torch.cat(parts, 2).mT, whole, rtol=1e-4, atol=1e-6)
     assert (hard_labels(heads, spaces) == whole.argmax(-1)).all()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hume_turtle import unrolled
+from hume_turtle import products, unrolled
 from hume_turtle.approximations import Directions
 from hume_turtle.task_encoder import with_constant
 from hume_turtle.unrolled import HeadSpace, Split, UnrolledDescent, split_at
@@ -180,7 +180,7 @@ def test_thin_products_of_large_matrices(monkeypatch):
     """oneDNN's product and the transposed copy that it takes, on what is otherwise MKL's."""
     given = problems(dtype=torch.float32)
     expected = UnrolledDescent(10, 0.3).solve(*given)
-    monkeypatch.setattr(unrolled, "LARGE", 1)
+    monkeypatch.setattr(products, "LARGE", 1)
     for a, b in zip(expected, UnrolledDescent(10, 0.3).solve(*given), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
