@@ -65,10 +65,10 @@ class ByHand:
         return paths
 
     def missing(self, path: str | Path, what: str) -> FileNotFoundError:
-        base = f"<root>/{self.folder}"
         return FileNotFoundError(
             f"dataset {self.name!r}: {path} {what}. A person must fetch it.\n"
-            f"From: {self.source}.\nTo: {base}/, so that there are {self.layout}.\n"
+            f"From: {self.source}.\n"
+            f"To: {self.folder}/ under the root of the datasets, with {self.layout} in it.\n"
             f"Then checked: {self.checked}."
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -69,6 +70,13 @@ def test_what_is_not_a_video_is_named(tmp_path):
             middle_frame(path)
     with pytest.raises(OSError, match=r"none.mp4"):
         middle_frame(tmp_path / "none.mp4")
+
+
+def test_without_the_decoder_the_extra_is_named(ucf101, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    dataset = load_dataset("ucf101", "test", ucf101.parent)  # labels need no decoder
+    with pytest.raises(ImportError, match=r"hume-turtle\[video\]"):
+        dataset[0]
 
 
 def test_sound_alone_is_not_a_video(tmp_path):
