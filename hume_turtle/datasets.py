@@ -1,6 +1,7 @@
 """Datasets by name: images, splits, class names. `load_dataset` is the one entrance.
 
-A new dataset is one builder in the `BUILDERS` of a file `datasets_*.py`.
+A new dataset is one builder in the `BUILDERS` of a file `datasets_*.py`. Any folder of images is a
+dataset too, without code: see datasets_folder.py for its layout.
 """
 
 from __future__ import annotations
@@ -10,12 +11,23 @@ from pathlib import Path
 
 import numpy as np
 
-from hume_turtle import datasets_digits
+from hume_turtle import (
+    datasets_digits,
+    datasets_files,
+    datasets_folder,
+    datasets_imagenet,
+    datasets_video,
+)
 from hume_turtle.images import Builder, ImageDataset, JoinedImages
 
 SPLITS = ("train", "test", "all")
 
-BUILDERS: dict[str, Builder] = {**datasets_digits.BUILDERS}
+BUILDERS: dict[str, Builder] = {
+    **datasets_digits.BUILDERS,
+    **datasets_files.BUILDERS,
+    **datasets_imagenet.BUILDERS,
+    **datasets_video.BUILDERS,
+}
 
 
 def load_dataset(
@@ -23,16 +35,23 @@ def load_dataset(
 ) -> ImageDataset:
     """One split of a dataset: "train", "test", or "all", which is train followed by test.
 
+    name: one of `BUILDERS`; "folder:<path>", a folder of images, by its own path or under `root`;
+        or any other name for which there is a folder of images `<root>/<name>`.
     root: the folder under which datasets lie on disk; the digits need none.
     download: fetch what is missing, where a dataset can be fetched without a person.
     Raises ValueError for an unknown name or split, and where `root` is needed and not given;
     FileNotFoundError where files are missing, with what to do about it.
     """
-    if name not in BUILDERS:
-        raise ValueError(f"unknown dataset {name!r}; there are {', '.join(BUILDERS)}")
+    root = None if root is None else Path(root)
+    folder = None if name in BUILDERS else datasets_folder.find_folder(name, root)
+    if name not in BUILDERS and folder is None:
+        place = "" if root is None else f", and there is no folder {root / name}"
+        raise ValueError(f"unknown dataset {name!r}; there are {', '.join(BUILDERS)}{place}")
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r} of {name!r}; there are {', '.join(SPLITS)}")
-    root = None if root is None else Path(root)
+    if folder is not None:
+        own = name.startswith(datasets_folder.PREFIX)  # its dataset is called as the folder is
+        return datasets_folder.image_folder(folder, split, None if own else name)
     if split != "all":
         return BUILDERS[name](split, root, download)
     return joined(*(BUILDERS[name](part, root, download) for part in ("train", "test")))
