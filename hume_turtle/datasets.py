@@ -10,12 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from hume_turtle import datasets_digits
+from hume_turtle import datasets_digits, datasets_pcam, datasets_sampled, datasets_torchvision
+from hume_turtle.dataset_counts import check_counts
 from hume_turtle.images import Builder, ImageDataset, JoinedImages
 
 SPLITS = ("train", "test", "all")
 
-BUILDERS: dict[str, Builder] = {**datasets_digits.BUILDERS}
+BUILDERS: dict[str, Builder] = {
+    **datasets_digits.BUILDERS,
+    **datasets_torchvision.BUILDERS,
+    **datasets_pcam.BUILDERS,
+    **datasets_sampled.BUILDERS,
+}
 
 
 def load_dataset(
@@ -26,16 +32,19 @@ def load_dataset(
     root: the folder under which datasets lie on disk; the digits need none.
     download: fetch what is missing, where a dataset can be fetched without a person.
     Raises ValueError for an unknown name or split, and where `root` is needed and not given;
-    FileNotFoundError where files are missing, with what to do about it.
+    FileNotFoundError where files are missing, with what to do about it. Warns where the counts
+    are not the papers'.
     """
     if name not in BUILDERS:
         raise ValueError(f"unknown dataset {name!r}; there are {', '.join(BUILDERS)}")
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r} of {name!r}; there are {', '.join(SPLITS)}")
-    root = None if root is None else Path(root)
-    if split != "all":
-        return BUILDERS[name](split, root, download)
-    return joined(*(BUILDERS[name](part, root, download) for part in ("train", "test")))
+    root = None if root is None else Path(root).expanduser()
+    splits = ("train", "test") if split == "all" else (split,)
+    parts = [BUILDERS[name](part, root, download) for part in splits]
+    for part in parts:
+        check_counts(part)
+    return joined(*parts) if split == "all" else parts[0]
 
 
 def joined(train: ImageDataset, test: ImageDataset) -> ImageDataset:
