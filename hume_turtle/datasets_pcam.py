@@ -60,6 +60,7 @@ class H5Images(Sequence):
         import h5py
 
         if self._opened[0] != os.getpid():
+            self._opened = (None, None)  # let go of an inherited file, or HDF5 shares it
             self._opened = (os.getpid(), h5py.File(self.path)[self.key])
         return self._opened[1]
 
