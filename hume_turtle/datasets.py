@@ -16,8 +16,12 @@ from hume_turtle import (
     datasets_files,
     datasets_folder,
     datasets_imagenet,
+    datasets_pcam,
+    datasets_sampled,
+    datasets_torchvision,
     datasets_video,
 )
+from hume_turtle.dataset_counts import check_counts
 from hume_turtle.images import Builder, ImageDataset, JoinedImages
 
 SPLITS = ("train", "test", "all")
@@ -27,6 +31,9 @@ BUILDERS: dict[str, Builder] = {
     **datasets_files.BUILDERS,
     **datasets_imagenet.BUILDERS,
     **datasets_video.BUILDERS,
+    **datasets_torchvision.BUILDERS,
+    **datasets_pcam.BUILDERS,
+    **datasets_sampled.BUILDERS,
 }
 
 
@@ -40,9 +47,10 @@ def load_dataset(
     root: the folder under which datasets lie on disk; the digits need none.
     download: fetch what is missing, where a dataset can be fetched without a person.
     Raises ValueError for an unknown name or split, and where `root` is needed and not given;
-    FileNotFoundError where files are missing, with what to do about it.
+    FileNotFoundError where files are missing, with what to do about it. Warns where the counts
+    are not the papers'.
     """
-    root = None if root is None else Path(root)
+    root = None if root is None else Path(root).expanduser()
     folder = None if name in BUILDERS else datasets_folder.find_folder(name, root)
     if name not in BUILDERS and folder is None:
         place = "" if root is None else f", and there is no folder {root / name}"
@@ -52,9 +60,11 @@ def load_dataset(
     if folder is not None:
         own = name.startswith(datasets_folder.PREFIX)  # its dataset is called as the folder is
         return datasets_folder.image_folder(folder, split, None if own else name)
-    if split != "all":
-        return BUILDERS[name](split, root, download)
-    return joined(*(BUILDERS[name](part, root, download) for part in ("train", "test")))
+    splits = ("train", "test") if split == "all" else (split,)
+    parts = [BUILDERS[name](part, root, download) for part in splits]
+    for part in parts:
+        check_counts(part)
+    return joined(*parts) if split == "all" else parts[0]
 
 
 def joined(train: ImageDataset, test: ImageDataset) -> ImageDataset:

@@ -85,7 +85,8 @@ class ImageDataset:
 
     Attributes:
         images: a sequence of PIL images, made on access.
-        labels: (n,) int64, indices into `class_names`.
+        labels: (n,) int64, indices into `class_names`; None where none are known, and then there are
+            no class names.
         attributes: further labelings of the same images by name, (n,) int64 each: for
             `coloured-digits`, "ground" holds indices into the keys of `datasets_digits.GROUNDS`.
     """
@@ -93,7 +94,7 @@ class ImageDataset:
     name: str
     split: str
     images: Sequence
-    labels: np.ndarray
+    labels: np.ndarray | None
     class_names: tuple[str, ...]
     attributes: dict[str, np.ndarray] = field(default_factory=dict)
 

@@ -73,7 +73,7 @@ def test_images_and_labels_of_the_unbalanced_set_belong_together():
 
 
 def test_unknown_names_list_what_there_is():
-    with pytest.raises(ValueError, match=r"mnist.*coloured-digits"):
-        load_dataset("mnist", "train")
+    with pytest.raises(ValueError, match=r"nonsense.*coloured-digits"):
+        load_dataset("nonsense", "train")
     with pytest.raises(ValueError, match=r"valid.*train, test, all"):
         load_dataset("digits", "valid")
