@@ -34,7 +34,7 @@ from hume_turtle.files import atomic_write
 LOGIT_SCALE = 100.0  # CLIP's temperature 1/100: its training stopped there (CLIP, Section 2.5)
 LIBRARIES = ("numpy", "open_clip_torch", "torch")  # whose versions can change a text embedding
 SPLIT = "text"  # the place of a split in the cache
-BLOCK = 2**24  # numbers held at a time, 64 MB in float32
+BLOCK = 2**22  # numbers held at a time, 16 MB in float32
 PROMPTS = files("hume_turtle") / "prompts"
 
 
