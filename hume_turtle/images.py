@@ -85,8 +85,8 @@ class ImageDataset:
 
     Attributes:
         images: a sequence of PIL images, made on access.
-        labels: (n,) int64, indices into `class_names`; None where none are known, and then there are
-            no class names.
+        labels: (n,) int64, indices into `class_names`; None where none are known: then there are
+            no class names either.
         attributes: further labelings of the same images by name, (n,) int64 each: for
             `coloured-digits`, "ground" holds indices into the keys of `datasets_digits.GROUNDS`.
     """
