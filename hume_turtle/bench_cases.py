@@ -124,18 +124,17 @@ def suite_cases(suite: Suite, dataset: str) -> list[Case]:
     """One fit of every method with the suite's settings, a case a choice of spaces."""
     if dataset not in suite.datasets:
         raise ValueError(f"no dataset {dataset} in this suite: it has {', '.join(suite.datasets)}")
-    settings, classes = suite.params["fit"], suite.params["classes"][dataset]
-    pairs = [(settings["hume"]["phi1"], phi2) for phi2 in settings["hume"]["phi2"]]
+    classes, pairs = suite.params["classes"][dataset], suite.method_choices("hume")
 
     def method(name: str) -> Method:
-        make = partial(estimator_class(name), classes, **settings[name]["settings"])
+        make = partial(estimator_class(name), classes, **suite.settings(name, dataset))
         return Method(lambda spaces, _, seed: make(seed=seed).fit(spaces).labels_, repeats=3)
 
     def data(names: tuple[str, ...]):
         return suite.spaces(dataset, names, suite.fit_split), None
 
     cases = []
-    for names in dict.fromkeys([*suite.choices(), *pairs]):
+    for names in dict.fromkeys([*suite.method_choices("turtle"), *pairs]):
         methods = {"k-means": Method(k_means(classes), repeats=3), "turtle": method("turtle")}
         if names in pairs:
             methods["hume"] = method("hume")

@@ -20,23 +20,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+STAGES = ("pretrain", "embed", "fit", "select", "baselines", "notebooks", "report")
+IMPORTS = ("hume-embeddings", "hume-tasks", "turtle-tasks")
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="hume-turtle", description=DESCRIPTION)
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
 
-    def stage(name: str, help: str, *positional: str) -> None:
-        command = commands.add_parser(name, help=f"stage: {help}", description=help)
-        for argument in positional:
-            command.add_argument(argument)
-        command.set_defaults(run=lambda options: run_stage(name, options, positional))
-
-    stage("pretrain", "pretrain the networks that know none of the datasets")
-    stage("embed", "embed a dataset in every space of the suite", "dataset")
-    stage("fit", "fit TURTLE and HUME on a dataset, without labels", "dataset")
-    stage("select", "fit TURTLE with a grid of settings and score them, without labels")
-    stage("baselines", "k-means, linear probes, and the scores of every method", "dataset")
-    stage("notebooks", "execute the notebooks")
-    stage("report", "publish notebooks, tables and figures")
+    command = commands.add_parser(
+        "stage",
+        help="run a stage of the suite in the current directory, as `dvc repro` does",
+        description="pipeline.py says what each stage does.",
+    )
+    command.add_argument("stage", choices=STAGES)
+    command.add_argument("dataset", nargs="?", help="of embed, fit and baselines")
+    command.set_defaults(run=run_stage)
 
     command = commands.add_parser(
         "bench",
@@ -61,18 +60,136 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     command.set_defaults(run=run_label)
+    add_embed(commands)
+    add_released(commands)
     return top
 
 
-def run_stage(name: str, options: argparse.Namespace, positional: tuple[str, ...]) -> None:
+def add_embed(commands) -> None:
+    command = commands.add_parser(
+        "embed",
+        help="embed the images of a dataset with a frozen encoder",
+        description="Writes <output>/<dataset>/<encoder>/<split>.npy and a JSON sidecar; a killed "
+        "run goes on where it was. Under torchrun each process takes its share.",
+    )
+    command.add_argument("--dataset", required=True, help="a name, or folder:<path>")
+    command.add_argument("--encoder", required=True, help="clip-vit-l-14, timm:<name>, ...")
+    command.add_argument("--output", default="data/embeddings", help="folder of the embeddings")
+    command.add_argument("--labels", help="folder for the true labels, which only scores may see")
+    command.add_argument("--images", default="data/images", help="folder where datasets lie")
+    command.add_argument("--download", action="store_true", help="fetch a missing dataset")
+    command.add_argument("--splits", nargs="+", default=["train", "test"])
+    command.add_argument("--checkpoint", help="local file of the encoder's weights")
+    command.add_argument(
+        "--weights", default="pretrained", help="pretrained, or random to try things out"
+    )
+    command.add_argument("--precision", default="fp32", help="fp32, fp16 or bf16")
+    command.add_argument("--batch-size", default="auto", type=auto_or_int)
+    command.add_argument("--workers", default="auto", type=auto_or_int, help="loader processes")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    command.add_argument(
+        "--unreadable", default="stop", choices=("stop", "skip"), help="images that cannot be read"
+    )
+    command.add_argument("--restart", action="store_true", help="discard what other settings made")
+    command.add_argument(
+        "--benchmark", action="store_true", help="only measure: images per second, and their ratio"
+    )
+    command.set_defaults(run=run_embed)
+
+
+def add_released(commands) -> None:
+    command = commands.add_parser(
+        "import",
+        help="import an archive that the papers' authors released",
+        description="Nothing in it is executed, and on any fault nothing is left behind.",
+    )
+    command.add_argument("kind", choices=IMPORTS)
+    command.add_argument("archive", help=".zip file")
+    command.add_argument("--output", required=True, help="folder, for example data/imported/hume")
+    command.add_argument("--overwrite", action="store_true", help="replace an earlier import")
+    command.set_defaults(run=run_import)
+
+    command = commands.add_parser(
+        "evaluate", help="score imported tasks in your own embeddings, against true labels"
+    )
+    command.add_argument("tasks", help="folder that `import` wrote")
+    command.add_argument("--embeddings", required=True, help="<dataset>/<space>/<split>.npy below")
+    command.add_argument("--labels", required=True, help="<dataset>/<split>.npy below")
+    command.add_argument("--split", default="test")
+    command.add_argument("--output", help=".csv file; by default the table is printed only")
+    command.set_defaults(run=run_evaluate)
+
+
+def auto_or_int(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+def run_stage(options: argparse.Namespace) -> None:
     """Run a stage of the suite in the current directory."""
+    takes_dataset = options.stage in ("embed", "fit", "baselines")
+    if takes_dataset != (options.dataset is not None):
+        raise ValueError(f"{options.stage} takes {'a' if takes_dataset else 'no'} dataset")
     set_environment()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve busy machines
 
     from hume_turtle import pipeline
     from hume_turtle.suite import Suite
 
-    getattr(pipeline, name)(Suite.open(), *(getattr(options, argument) for argument in positional))
+    datasets = [options.dataset] if takes_dataset else []
+    getattr(pipeline, options.stage)(Suite.open(), *datasets)
+
+
+def run_embed(options: argparse.Namespace) -> None:
+    from hume_turtle.datasets import load_dataset
+    from hume_turtle.embeddings import kept_rows_of, save_labels
+    from hume_turtle.encoders import load_encoder
+    from hume_turtle.extraction import extract
+    from hume_turtle.extraction_bench import benchmark
+
+    loaded = [
+        load_dataset(options.dataset, split, options.images, options.download)
+        for split in options.splits
+    ]
+    encoder = load_encoder(options.encoder, checkpoint=options.checkpoint, weights=options.weights)
+    settings = {
+        name: getattr(options, name) for name in ("precision", "batch_size", "workers", "device")
+    }
+    for images in loaded:
+        if options.benchmark:
+            print(benchmark(images, encoder, **settings))
+            continue
+        policy = {"unreadable": options.unreadable, "restart": options.restart}
+        print(extract(images, encoder, options.output, **policy, **settings))
+        if options.labels and images.labels is not None:
+            kept = kept_rows_of(options.output, images.name, [encoder.name], images.split)
+            save_labels(options.labels, images.name, images.split, images.labels[kept])
+
+
+def run_import(options: argparse.Namespace) -> None:
+    from hume_turtle.imports import import_released
+
+    imported = import_released(
+        options.kind, options.archive, options.output, overwrite=options.overwrite
+    )
+    for line in (*imported.notes, f"{len(imported.paths)} files imported to {options.output}"):
+        print(line)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    from hume_turtle.files import atomic_write
+    from hume_turtle.tasks import evaluate_tasks
+
+    scores, left_out = evaluate_tasks(
+        options.tasks, options.embeddings, options.labels, options.split
+    )
+    if options.output:
+        with atomic_write(options.output, "w", encoding="utf-8") as file:
+            scores.to_csv(file, index=False, lineterminator="\n")
+    keys = ["dataset", "method", "spaces", "seed"]
+    if len(scores):
+        print(scores.pivot(index=keys, columns="metric", values="value").round(4).to_string())
+    if len(left_out):
+        print("not evaluated:", left_out.to_string(index=False), sep="\n")
 
 
 def run_bench(options: argparse.Namespace) -> None:

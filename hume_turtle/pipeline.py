@@ -14,6 +14,7 @@ from pathlib import Path
 from hume_turtle.suite import Suite, estimator_class
 
 SPLITS = ("train", "test")
+METHODS = ("hume", "turtle")
 
 
 def in_parallel(function: Callable, jobs: list[tuple]) -> list:
@@ -89,20 +90,20 @@ def embed(suite: Suite, dataset: str) -> None:
 
 def fit(suite: Suite, dataset: str) -> None:
     """TURTLE in every space and pair, HUME in its pairs, all seeds; no label is read."""
-    settings = suite.params["fit"]
     fresh_folder(suite.data / "fits" / dataset)
-    hume = [(settings["hume"]["phi1"], phi2) for phi2 in settings["hume"]["phi2"]]
-    jobs = [(suite, dataset, "hume", spaces) for spaces in hume]
-    # Pairs before single spaces: the long jobs first, so that no core waits for them at the end.
-    jobs += [(suite, dataset, "turtle", spaces) for spaces in reversed(suite.choices())]
+    # HUME, then pairs, then single spaces: the long jobs first, so that no core waits at the end.
+    jobs = [
+        (suite, dataset, method, spaces)
+        for method in METHODS
+        for spaces in reversed(suite.method_choices(method))
+    ]
     in_parallel(fit_seeds, jobs)
 
 
 def fit_seeds(suite: Suite, dataset: str, method: str, names: tuple[str, ...]) -> None:
     """Fit one method in one choice of spaces with every seed, as one batch, and save the fits."""
-    classes, settings = suite.params["classes"][dataset], suite.params["fit"]
-    model = estimator_class(method)(classes, **settings[method]["settings"])
-    seeds = settings["seeds"]
+    classes, seeds = suite.params["classes"][dataset], suite.params["fit"]["seeds"]
+    model = estimator_class(method)(classes, **suite.settings(method, dataset))
     fits = model.fit_many(
         suite.spaces(dataset, names, suite.fit_split), [{"seed": seed} for seed in seeds]
     )
@@ -142,9 +143,10 @@ def fit_grid(suite: Suite, dataset: str, names: list[str], grid: dict[str, list]
     """Fit TURTLE with every setting of a grid in one choice of spaces; table and labelings."""
     from hume_turtle import selection
 
-    fits = suite.params["fit"]
     model = estimator_class("turtle")(
-        suite.params["classes"][dataset], seed=fits["seeds"][0], **fits["turtle"]["settings"]
+        suite.params["classes"][dataset],
+        seed=suite.params["fit"]["seeds"][0],
+        **suite.settings("turtle", dataset),
     )
     found = selection.select(model, suite.spaces(dataset, names, suite.fit_split), grid)
     table = found.table().rename(columns={"score": "generalization_score"})
@@ -159,9 +161,9 @@ def baselines(suite: Suite, dataset: str) -> None:
 
     from hume_turtle.files import atomic_write
 
-    jobs = [(suite, dataset, names) for names in suite.choices()]
+    jobs = [(suite, dataset, names) for names in suite.choices(suite.params["baselines"])]
     rows = [row for part in in_parallel(score_baselines, jobs) for row in part]
-    for method in ("hume", "turtle"):
+    for method in METHODS:
         for names, fits in suite.fits(dataset, method).items():
             for fitted in fits:
                 rows += score(suite, dataset, method, names, fitted.seed, fitted)
@@ -177,9 +179,10 @@ def score_baselines(suite: Suite, dataset: str, names: tuple[str, ...]) -> list[
     from hume_turtle.probes import KMeansBaseline, LinearProbe
 
     unlabelled = suite.spaces(dataset, names, suite.fit_split)
-    rows = []
-    for seed in suite.params["baselines"]["seeds"]:
-        model = KMeansBaseline(suite.params["classes"][dataset], seed=seed).fit(unlabelled)
+    classes, settings, rows = suite.params["classes"][dataset], suite.params["baselines"], []
+    for seed in settings["seeds"]:
+        model = KMeansBaseline(classes, seed=seed, n_init=settings.get("n_init", 10))
+        model.fit(unlabelled)
         rows += score(suite, dataset, "k-means", "+".join(names), seed, model)
     train = suite.spaces(dataset, names, "train")
     probe = LinearProbe(device="cpu").fit(train, suite.labels(dataset, "train"))

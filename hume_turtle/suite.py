@@ -74,9 +74,26 @@ class Suite:
     def space_names(self) -> list[str]:
         return self.params["embed"]["spaces"]
 
-    def choices(self) -> list[tuple[str, ...]]:
-        """Every space and every pair of spaces."""
+    def choices(self, section: dict | None = None) -> list[tuple[str, ...]]:
+        """The choices of spaces that a section of params.yaml lists under `choices`.
+
+        By default every space and every pair of spaces.
+        """
+        if section and "choices" in section:
+            return [tuple(names) for names in section["choices"]]
         return [c for size in (1, 2) for c in combinations(self.space_names, size)]
+
+    def method_choices(self, method: str) -> list[tuple[str, ...]]:
+        """The choices of spaces that "turtle" or "hume" is fitted in."""
+        section = self.params["fit"][method]
+        if method == "hume":
+            return [(section["phi1"], phi2) for phi2 in section["phi2"]]
+        return self.choices(section)
+
+    def settings(self, method: str, dataset: str) -> dict:
+        """The settings of "turtle" or "hume" on a dataset: `settings`, and what is its own."""
+        section = self.params["fit"][method]
+        return {**section.get("settings", {}), **section.get("datasets", {}).get(dataset, {})}
 
     def spaces(self, dataset: str, names: str | list[str] | tuple[str, ...], split: str):
         """Embeddings in the named spaces, a list of (n, d_k) float32 arrays.
@@ -116,9 +133,16 @@ class Suite:
         return load_labels(self.data / "labels", dataset, split)
 
     def images(self, dataset: str, split: str) -> ImageDataset:
+        """The images, from where `images` in params.yaml says that datasets lie.
+
+        Raises:
+            FileNotFoundError: if they are not there; the message says how to get them.
+        """
         from hume_turtle.datasets import load_dataset
 
-        return load_dataset(dataset, split, self.data / "images")
+        section = self.params.get("images", {})
+        folder = self.root / Path(section.get("folder", "data/images")).expanduser()
+        return load_dataset(dataset, split, folder, section.get("download", False))
 
     def network_path(self, name: str, dataset: str | None) -> Path:
         """Where a network trained here is kept: MoCo one for each dataset, letters one for all."""
@@ -134,9 +158,12 @@ class Suite:
         Raises:
             FileNotFoundError: if the pipeline has not made them.
         """
-        folder = self.data / "fits" / dataset / method
+        folder = self.data / "fits" / dataset
         if not folder.is_dir():
             raise FileNotFoundError(f"no fits in {folder}: run the pipeline first (make repro)")
+        folder = folder / method
+        if not folder.is_dir():  # the suite does not fit it
+            return {}
         return {
             spaces.name: [
                 estimator_class(method).load(path, device="cpu")

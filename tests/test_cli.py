@@ -52,7 +52,7 @@ def test_bad_input_ends_with_one_line_and_writes_nothing(blobs, tmp_path, capsys
 
 def test_a_stage_outside_a_suite_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["report"]) == 2
+    assert main(["stage", "report"]) == 2
     assert "params.yaml" in capsys.readouterr().err
 
 

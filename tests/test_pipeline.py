@@ -48,7 +48,7 @@ def tiny_params() -> dict:
 def stage(folder: Path, *arguments: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(
-        [sys.executable, "-m", "hume_turtle.cli", *arguments],
+        [sys.executable, "-m", "hume_turtle.cli", "stage", *arguments],
         cwd=folder,
         env=environment,
         check=True,
