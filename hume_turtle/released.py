@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hume_turtle.archives import plain_files
+from hume_turtle.embeddings import part
 from hume_turtle.paper import slug
 
 # The authors' names to ours, where they differ by more than slug() mends.
@@ -41,13 +42,13 @@ class Imported(NamedTuple):
 
 
 def our_dataset(name: str) -> str:
-    """The authors' name of a dataset as this project writes it."""
-    return DATASETS.get(name, slug(name))
+    """The authors' name of a dataset as this project writes it; ValueError if nothing is left."""
+    return part(DATASETS.get(name, slug(name)))
 
 
 def our_space(name: str) -> str:
-    """The authors' name of a representation space as this project writes it."""
-    return SPACES.get(name, slug(name))
+    """The authors' name of a space as this project writes it; ValueError if nothing is left."""
+    return part(SPACES.get(name, slug(name)))
 
 
 def unknown_spaces(spaces: list[str]) -> list[str]:

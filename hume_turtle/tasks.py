@@ -70,6 +70,11 @@ class Task:
         """The columns of each of the `inputs`."""
         return [head.shape[1] - (self.method == "turtle") for head in self.heads]
 
+    @property
+    def place(self) -> tuple[str, str, tuple[str, ...]]:
+        """Dataset, method and spaces, which name its folder."""
+        return self.dataset, self.method, self.spaces
+
     def model(self, device: str = "auto") -> LabelingEstimator:
         """A `Turtle` or `Hume` with these weights, for `predict`; its settings mean nothing."""
         classes = len(self.heads[0])
@@ -201,6 +206,8 @@ def _evaluated(
     for path in paths:
         try:
             task = Task.load(path)
+            if path.parts[-4:] != task_path(*task.place, path.stem).parts:
+                raise ValueError(f"{path} lies in the folder of another task than {task.place}")
             for name in (*task.inputs, ""):  # "" is the labels
                 if name not in cache:
                     root = embeddings if name else labels

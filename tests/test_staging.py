@@ -31,9 +31,14 @@ def test_files_appear_in_their_places_and_nothing_else(tmp_path):
 def test_an_error_or_interrupt_leaves_nothing(tmp_path, error):
     (tmp_path / "kept").write_text("old")
     before = tree(tmp_path)
-    with pytest.raises(error), staging(tmp_path / "new" / "root", PLACES) as folder:
-        write(folder)
-        raise error
+
+    def interrupted():
+        with staging(tmp_path / "new" / "root", PLACES) as folder:
+            write(folder)
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert tree(tmp_path) == before
 
 
@@ -59,9 +64,13 @@ def test_a_folder_in_the_way_is_never_replaced(tmp_path):
 
 
 def test_what_came_during_the_block_is_kept(tmp_path):
-    with pytest.raises(ValueError, match=r"there already"), staging(tmp_path, PLACES) as folder:
-        write(folder)
-        (tmp_path / "z.npy").write_text("somebody else's")
+    def overtaken():
+        with staging(tmp_path, PLACES) as folder:
+            write(folder)
+            (tmp_path / "z.npy").write_text("somebody else's")
+
+    with pytest.raises(ValueError, match=r"there already"):
+        overtaken()
     assert tree(tmp_path) == {"z.npy": b"somebody else's"}
 
 
