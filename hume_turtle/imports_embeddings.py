@@ -71,9 +71,9 @@ def import_hume_embeddings(
         size = sum(math.prod(each.array.shape) * (4 if each.space else 8) for each in planned)
         with staging(output, places, overwrite, size) as folder:
             for each in planned:
-                checksum = _copy_array(opened, each, folder / each.place)
+                statistics = _copy_array(opened, each, folder / each.place)
                 if each.space:
-                    text = json.dumps(_sidecar(each, checksum), indent=2) + "\n"
+                    text = json.dumps(_sidecar(each, statistics), indent=2) + "\n"
                     (folder / each.place).with_suffix(".json").write_text(text, encoding="utf-8")
     return Imported([Path(output, place) for place in places], notes)
 
@@ -121,13 +121,16 @@ def _check_rows(planned: list[Planned]) -> None:
             )
 
 
-def _copy_array(archive: zipfile.ZipFile, planned: Planned, path: Path) -> str:
-    """Write embeddings as float32, labels as int64, a block at a time; the file's SHA-256."""
+def _copy_array(archive: zipfile.ZipFile, planned: Planned, path: Path) -> dict:
+    """Write embeddings as float32, labels as int64, a block at a time; what a sidecar states.
+
+    That is `mean_square`, per element, and `sha256`, of the file.
+    """
     array, dtype = planned.array, "<f4" if planned.space else "<i8"
     buffer = io.BytesIO()
     header = {"descr": dtype, "fortran_order": False, "shape": array.shape}
     np.lib.format.write_array_header_1_0(buffer, header)
-    digest = hashlib.sha256(buffer.getvalue())
+    digest, total = hashlib.sha256(buffer.getvalue()), 0.0
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(buffer.getvalue())
@@ -136,12 +139,13 @@ def _copy_array(archive: zipfile.ZipFile, planned: Planned, path: Path) -> str:
                 block = block.astype(dtype)
             if not np.isfinite(block).all():
                 raise ValueError(f"member {array.info.filename!r} holds NaN or infinite values")
-            digest.update(block.tobytes())
-            file.write(block.tobytes())
-    return digest.hexdigest()
+            total += float(np.sum(np.square(block, dtype=np.float64)))
+            digest.update(block)
+            file.write(block)
+    return {"mean_square": total / math.prod(array.shape), "sha256": digest.hexdigest()}
 
 
-def _sidecar(planned: Planned, checksum: str) -> dict:
+def _sidecar(planned: Planned, statistics: dict) -> dict:
     rows, dimensions = planned.array.shape
     source = planned.array.info.filename
     return {
@@ -149,9 +153,10 @@ def _sidecar(planned: Planned, checksum: str) -> dict:
         "split": planned.split,
         "encoder": planned.space,
         "settings": {"source": source, "unit_length": planned.unit_length},
-        "scale": 1.0,  # nothing was applied to what the encoder gave
+        "dtype": "float32",
         "rows": rows,
         "dimensions": dimensions,
-        "versions": {},
-        "sha256": checksum,
+        "skipped": [],  # images without a row: none that is known
+        "versions": {},  # of the libraries that made it: not known
+        **statistics,
     }

@@ -30,7 +30,7 @@ def import_hume_tasks(
     A task is the state of an orthogonally parametrised linear layer. The parametrisation is not in
     the state: it is PyTorch's default, which HUME's program uses (Householder reflections, or the
     matrix exponential for a square weight). What lies under a folder `transductive` gets the
-    method "hume-transductive".
+    method "hume-transductive". Their scores, which are pickled, are never opened.
 
     Args:
         archive: with `<phi1>_<phi2>/<dataset>/linear_task_<seed>.pt` under any folder.

@@ -61,7 +61,8 @@ def test_arrays_arrive_in_our_names(tmp_path, arrays, monkeypatch):
             assert path.read_bytes() == npy(expected)  # the bytes that save_embedding writes
             sidecar = load_sidecar(*where)
             assert sidecar["settings"] == {"source": source, "unit_length": False}
-            assert (sidecar["scale"], sidecar["encoder"]) == (1.0, space)
+            assert sidecar["encoder"] == space
+            assert sidecar["mean_square"] == pytest.approx(np.square(expected).mean())
     for split in ("train", "test"):
         labels = load_labels(output / "labels", "cifar100-20", split)
         assert labels.dtype == np.int64
