@@ -136,7 +136,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
         scores: dataset, method, spaces, seed, split, metric, value (a fraction); the seed "vote"
-            is HUME's majority vote over all seeds that could be scored, as the paper reports it; its
+            is HUME's majority vote over all seeds with a score, as the paper reports it; its
             classes are matched to those of the lowest seed, not of the one with the best score.
         left_out: dataset, method, spaces, seed, reason: tasks that could not be evaluated.
     """
