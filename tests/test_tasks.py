@@ -107,6 +107,7 @@ def cache(root, dataset, space, split, rows, scale=1.0):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(npy_bytes(np.float32(scale) * rows))
     sidecar = {"rows": len(rows), "dimensions": rows.shape[1], "sha256": "", "scale": scale}
+    sidecar |= {"mean_square": float(np.square(rows).mean()), "skipped": []}
     path.with_suffix(".json").write_text(json.dumps(sidecar))
 
 
