@@ -75,6 +75,6 @@ def unknown(name: str, names: Iterable[str], there_are: str = "") -> ValueError:
     there_are: the list to show, where `names` is too long for one.
     """
     names = list(names)
-    close = get_close_matches(name, names, n=5)
+    close = get_close_matches(name, names, n=3)
     guess = f"did you mean {' or '.join(close)}? " if close else ""
     return ValueError(f"unknown encoder {name!r}; {guess}there are {there_are or ', '.join(names)}")
