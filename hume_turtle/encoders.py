@@ -32,8 +32,8 @@ def load_encoder(
     - `dinov2-vit-{s,b,l,g}-14`, `dino-vit-{s,b}-16`, `bit`; `timm:<name>`: any other of timm.
 
     Args:
-        checkpoint: a file of weights to use instead of fetching the published ones; which files
-            are accepted is in weight_files.py. No code in it is run.
+        checkpoint: a file of weights to use instead of fetching the published ones. No code of an
+            untrusted file is run; weight_files.py says which files are accepted.
         weights: "pretrained", or "random" for the architecture with seeded random weights, to try
             things where no weights can be had.
 
