@@ -3,9 +3,9 @@
 Accepted: `.safetensors`, and what `torch.load(weights_only=True)` reads: a state dict by itself or
 under the key "state_dict" or "model", with or without the "module." of a parallel wrapper.
 
-OpenAI's own CLIP files are TorchScript archives, that is, programs. open_clip either refuses a local
-one (`create_model`) or hands any to `torch.jit.load` (`load_openai_model`). Here one is opened only
-if its SHA-256 is the one that OpenAI publishes for that very model; any other is refused unread.
+OpenAI's own CLIP files are TorchScript archives, that is, programs. open_clip refuses a local one
+(`create_model`) or hands any to `torch.jit.load` (`load_openai_model`). Here one is opened only if
+its SHA-256 is the one that OpenAI publishes for that very model; any other is refused unread.
 """
 
 from __future__ import annotations
