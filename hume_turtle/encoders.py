@@ -1,60 +1,64 @@
 """Frozen encoders by name: from a PIL image to a row of a representation space.
 
-`load_encoder` is the one entrance; a new encoder is one builder in `BUILDERS`.
+`load_encoder` is the one entrance. The encoders that are made here are one builder each in
+`BUILDERS`; those of open_clip and timm are one line each in the `MODELS` of their own files, the
+only ones that import these libraries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from hume_turtle import encoders_clip, encoders_timm
+from hume_turtle.frozen import Encoder, unknown
 from hume_turtle.letters import ink_tensor
 from hume_turtle.pretrain import image_tensor, load_checkpoint
 
+WEIGHTS = ("pretrained", "random")
 
-@dataclass(frozen=True)
-class Encoder:
-    """A frozen network and the preprocessing its images need.
 
-    Attributes:
-        name: of the representation space it makes.
-        dim: columns of the space; None where it follows from the image's size (`pixels`).
-        settings: what made the encoder, as JSON can write it.
-        preprocess: PIL image → tensor, the same shape for all images of a dataset.
-        network: batch of such tensors → (B, dim).
+def load_encoder(
+    name: str, *, checkpoint: str | Path | None = None, weights: str = "pretrained"
+) -> Encoder:
+    """The encoder of that name, a slug of the papers' name for it, or a library's own name.
+
+    - `pixels`; `moco` and `letters` from the checkpoint file that their pretraining made;
+    - `clip-rn50`, `clip-rn101`, `clip-rn50x4`, `clip-rn50x16`, `clip-rn50x64`, `clip-vit-b-32`,
+      `clip-vit-b-16`, `clip-vit-l-14`: OpenAI's; `open_clip:<name>:<tag>`: any other of open_clip;
+    - `dinov2-vit-{s,b,l,g}-14`, `dino-vit-{s,b}-16`, `bit`; `timm:<name>`: any other of timm.
+
+    Args:
+        checkpoint: a file of weights to use instead of fetching the published ones. No code of an
+            untrusted file is run; weight_files.py says which files are accepted.
+        weights: "pretrained", or "random" for the architecture with seeded random weights, to try
+            things where no weights can be had.
+
+    Raises ValueError for an unknown name, a checkpoint missing or where none is taken, one that
+    holds another encoder, and random weights where there are none; FileNotFoundError where the
+    file is not there or the weights cannot be fetched.
     """
-
-    name: str
-    dim: int | None
-    settings: dict[str, Any]
-    preprocess: Callable[[Any], Tensor]
-    network: nn.Module
-
-    def to(self, device: str | torch.device) -> Encoder:
-        """Move the network to a device, in place."""
-        self.network.to(device)
-        return self
-
-    @torch.inference_mode()
-    def encode(self, batch: Tensor) -> Tensor:
-        """Preprocessed images (B, ...) on the network's device → (B, dim) float32."""
-        return self.network(batch).float()
+    if weights not in WEIGHTS:
+        raise ValueError(f"unknown weights {weights!r}; there are {', '.join(WEIGHTS)}")
+    if weights == "random" and checkpoint is not None:
+        raise ValueError(f"weights are random or from {checkpoint}, not both")
+    if weights == "random" and name in BUILDERS:
+        raise ValueError(f"encoder {name!r} has no random weights")
+    if name in BUILDERS:
+        return BUILDERS[name](name, checkpoint)
+    for library in LIBRARIES:
+        if name in library.MODELS or name.startswith(library.PREFIX):
+            return library.build(name, checkpoint, weights)
+    raise unknown(name, encoder_names())
 
 
-def load_encoder(name: str, *, checkpoint: str | Path | None = None) -> Encoder:
-    """The encoder of that name: `pixels`, or `moco` and `letters` from a checkpoint file.
-
-    Raises ValueError for an unknown name, a checkpoint missing or where none is taken, and for
-    one that holds another encoder; FileNotFoundError where the file is not there.
-    """
-    if name not in BUILDERS:
-        raise ValueError(f"unknown encoder {name!r}; there are {', '.join(BUILDERS)}")
-    return BUILDERS[name](name, checkpoint)
+def encoder_names() -> list[str]:
+    """Every name of an encoder, and the two forms of name that open a library's whole list."""
+    models = [name for library in LIBRARIES for name in library.MODELS]
+    return [*BUILDERS, *models, "open_clip:<name>:<tag>", "timm:<name>"]
 
 
 def build_pixels(name: str, checkpoint: str | Path | None) -> Encoder:
@@ -83,3 +87,5 @@ BUILDERS: dict[str, Callable[[str, str | Path | None], Encoder]] = {
     "moco": build_pretrained,
     "letters": build_pretrained,
 }
+
+LIBRARIES = (encoders_clip, encoders_timm)

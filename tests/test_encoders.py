@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shallow import slow_but
 
 from hume_turtle.datasets import load_dataset
-from hume_turtle.embeddings import embed
-from hume_turtle.encoders import load_encoder
+from hume_turtle.embeddings import embed, part
+from hume_turtle.encoders import encoder_names, load_encoder
 from hume_turtle.letters import ink_tensor, pretrain_letters
+from hume_turtle.paper import slug
 from hume_turtle.pretrain import pretrain_moco, save_checkpoint
 
 
@@ -78,9 +83,53 @@ def test_letters_see_coloured_digits_as_grey_ones(checkpoints):
     assert np.square(grey - coloured).mean() < 1e-3 * np.square(grey - grey.mean(0)).mean()
 
 
+FULL_SIZE = [
+    "dino-vit-s-16",
+    "clip-rn50",
+    "clip-vit-l-14",
+    "dinov2-vit-b-14",
+    "bit",
+    "timm:resnet18.a1_in1k",
+]
+
+
+@pytest.mark.parametrize("name", slow_but({"dino-vit-s-16"}, FULL_SIZE))
+def test_a_full_size_encoder_embeds_a_dataset(name):
+    encoder = load_encoder(name, weights="random")
+    dataset = load_dataset("coloured-digits", "test")
+    few = replace(dataset, images=[dataset[row] for row in range(3)])
+    rows = embed(few, encoder, batch_size=2)
+    assert rows.shape == (3, encoder.dim)
+    assert encoder.name == name == part(name)  # can be a folder's name
+    assert json.loads(json.dumps(encoder.settings))["weights"] == "random"
+
+
+def test_the_papers_spaces_are_encoders():
+    for paper in ("CLIP RN50x64", "CLIP ViT-L/14", "DINOv2 ViT-g/14", "BiT", "MoCo"):
+        assert slug(paper) in encoder_names()
+
+
+def test_importing_encoders_imports_neither_library():
+    code = "import sys, hume_turtle.encoders; print({'open_clip', 'timm'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
 def test_what_is_refused(checkpoints, tmp_path):
     with pytest.raises(ValueError, match=r"clip.*pixels, moco, letters"):
         load_encoder("clip")
+    with pytest.raises(ValueError, match=r"did you mean clip-vit-l-14 or.* bit, .*timm:<name>"):
+        load_encoder("clip-vit-l14")
+    with pytest.raises(ValueError, match=r"unknown weights 'none'; there are pretrained, random"):
+        load_encoder("bit", weights="none")
+    for name in ("pixels", "moco", "letters"):
+        with pytest.raises(ValueError, match=rf"encoder '{name}' has no random weights"):
+            load_encoder(name, weights="random")
+    with pytest.raises(ValueError, match=r"random or from x\.pt, not both"):
+        load_encoder("bit", checkpoint="x.pt", weights="random")
+    for name in ("bit", "clip-rn50", "timm:resnet10t.c3_in1k", "open_clip:ViT-B-32:openai"):
+        with pytest.raises(FileNotFoundError, match=r"no weight file at .*none\.pt"):
+            load_encoder(name, checkpoint=tmp_path / "none.pt")
     with pytest.raises(ValueError, match=r"needs the checkpoint"):
         load_encoder("moco")
     with pytest.raises(ValueError, match=r"takes no checkpoint"):

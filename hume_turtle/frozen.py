@@ -1,0 +1,80 @@
+"""What an encoder is: a frozen network, the preprocessing of its images, and what made both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frozen network and the preprocessing its images need.
+
+    Attributes:
+        name: of the representation space it makes; can be one part of a path.
+        dim: columns of the space; None where it follows from the image's size (`pixels`).
+        settings: what made the encoder, as JSON can write it.
+        preprocess: PIL image → tensor, the same shape for all images of a dataset; it can be
+            pickled, so that loader processes can use it.
+        network: batch of such tensors → (B, dim).
+        encode_text: list of n texts → (n, dim) float32, not normalised, in the space of the
+            images; texts longer than the model reads lose their end. None without a text tower.
+    """
+
+    name: str
+    dim: int | None
+    settings: dict[str, Any]
+    preprocess: Callable[[Any], Tensor]
+    network: nn.Module
+    encode_text: Callable[[list[str]], Tensor] | None = None
+
+    def to(self, device: str | torch.device, dtype: str | torch.dtype | None = None) -> Encoder:
+        """Move the network to a device, in place, and to a precision if one is given.
+
+        dtype: "fp32", "fp16" or "bf16", or the torch dtype of one of these; all of them work on a
+        CPU too, the short ones slowly. The returned encoder's settings say which. `pixels` has no
+        network and stays fp32. Raises ValueError for another dtype.
+        """
+        name = dtype_name(dtype)
+        self.network.to(device, DTYPES.get(name))
+        if name is None or next(self.network.parameters(), None) is None:
+            return self
+        return replace(self, settings={**self.settings, "dtype": name})
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return next((part.dtype for part in self.network.parameters()), torch.float32)
+
+    @torch.inference_mode()
+    def encode(self, batch: Tensor) -> Tensor:
+        """Preprocessed images (B, ...) on the network's device → (B, dim) float32."""
+        return self.network(batch.to(self.dtype)).float()
+
+
+def dtype_name(dtype: str | torch.dtype | None) -> str | None:
+    """The short name of a dtype, None for None. Raises ValueError if it is none of `DTYPES`."""
+    for name, known in DTYPES.items():
+        if dtype in (name, known):
+            return name
+    if dtype is None:
+        return None
+    raise ValueError(f"unknown dtype {dtype!r}; there are {', '.join(DTYPES)}")
+
+
+def unknown(name: str, names: Iterable[str], there_are: str = "") -> ValueError:
+    """The error for a name that is none of `names`, with those that look like it.
+
+    there_are: the list to show, where `names` is too long for one.
+    """
+    names = list(names)
+    close = get_close_matches(name, names, n=3)
+    guess = f"did you mean {' or '.join(close)}? " if close else ""
+    return ValueError(f"unknown encoder {name!r}; {guess}there are {there_are or ', '.join(names)}")
