@@ -25,7 +25,10 @@ class ArrayImages(Sequence):
 
 
 class FileImages(Sequence):
-    """PIL images read from files on access.
+    """PIL images read from files on access, grey or RGB.
+
+    Palettes, transparency and other modes become RGB before anything is resized, as torchvision's
+    datasets have it.
 
     Attributes:
         paths: of the files, in order.
@@ -42,7 +45,7 @@ class FileImages(Sequence):
 
         with Image.open(self.paths[index]) as image:
             image.load()
-            return image
+            return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
     def source(self, index: int) -> str:
         """Where an image comes from, for messages."""
