@@ -14,6 +14,7 @@ from pathlib import Path
 from hume_turtle.suite import Suite, estimator_class
 
 SPLITS = ("train", "test")
+EXTRACTION = {"batch_size": 256, "workers": 0, "device": "cpu"}  # what suits small images
 
 
 def in_parallel(function: Callable, jobs: list[tuple]) -> list:
@@ -70,21 +71,32 @@ def train_network(suite: Suite, name: str, dataset: str | None) -> None:
 
 
 def embed(suite: Suite, dataset: str) -> None:
-    """Embeddings of both splits in every space, and the true labels in a folder of their own."""
-    from hume_turtle.embeddings import embed_splits, save_labels
-    from hume_turtle.encoders import load_encoder
+    """Embeddings of both splits in every space, and the true labels in a folder of their own.
 
-    fresh_folder(suite.data / "embeddings" / dataset)
-    fresh_folder(suite.data / "labels" / dataset)
-    for split in SPLITS:
-        loaded = suite.images(dataset, split)
-        save_labels(suite.data / "labels", dataset, split, loaded.labels)
-        for kind, labels in loaded.attributes.items():
-            save_labels(suite.data / "labels", dataset, split, labels, kind)
+    `embed.extraction` in params.yaml: options of `extract`. What is finished or begun is kept
+    where it was made with the same settings, so that a killed stage goes on.
+    """
+    from hume_turtle.embeddings import kept_rows_of, save_labels
+    from hume_turtle.encoders import load_encoder
+    from hume_turtle.extraction import extract
+
+    folder = suite.data / "embeddings"
+    for space in (folder / dataset).glob("*"):
+        if space.name not in suite.space_names:
+            shutil.rmtree(space)
+    options = {**EXTRACTION, **suite.params["embed"].get("extraction", {})}
+    splits = {split: suite.images(dataset, split) for split in SPLITS}
     for space in suite.space_names:
         path = suite.network_path(space, dataset)
         encoder = load_encoder(space, checkpoint=path if path.exists() else None)
-        embed_splits(suite.data / "embeddings", dataset, encoder, SPLITS)
+        for images in splits.values():
+            extract(images, encoder, folder, restart=True, **options)
+    fresh_folder(suite.data / "labels" / dataset)
+    for split, images in splits.items():
+        kept = kept_rows_of(folder, dataset, suite.space_names, split)
+        save_labels(suite.data / "labels", dataset, split, images.labels[kept])
+        for kind, labels in images.attributes.items():
+            save_labels(suite.data / "labels", dataset, split, labels[kept], kind)
 
 
 def fit(suite: Suite, dataset: str) -> None:

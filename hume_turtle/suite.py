@@ -79,7 +79,10 @@ class Suite:
         return [c for size in (1, 2) for c in combinations(self.space_names, size)]
 
     def spaces(self, dataset: str, names: str | list[str] | tuple[str, ...], split: str):
-        """Embeddings in the named spaces, a list of (n, d_k) float32 arrays.
+        """Embeddings in the named spaces, a list of (n, d_k) arrays.
+
+        `embed.scale` in params.yaml: "unit-rms", the default, or "none", which gives memory maps
+        of the files (see embeddings.load_spaces).
 
         Args:
             dataset: its name.
@@ -88,15 +91,16 @@ class Suite:
 
         Raises:
             FileNotFoundError: if the pipeline has not made them.
+            ValueError: if the spaces lack other images, those that could not be read.
         """
         import numpy as np
 
-        from hume_turtle.embeddings import load_embedding
+        from hume_turtle.embeddings import load_spaces
 
-        folder = self.data / "embeddings"
         names = names.split("+") if isinstance(names, str) else names
         if split != "all":
-            return [load_embedding(folder, dataset, name, split) for name in names]
+            scale = self.params["embed"].get("scale", "unit-rms")
+            return load_spaces(self.data / "embeddings", dataset, names, split, scale)
         parts = zip(self.spaces(dataset, names, "train"), self.spaces(dataset, names, "test"))
         return [np.concatenate(rows) for rows in parts]
 
