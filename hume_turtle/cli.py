@@ -80,9 +80,7 @@ def add_embed(commands) -> None:
     command.add_argument("--download", action="store_true", help="fetch a missing dataset")
     command.add_argument("--splits", nargs="+", default=["train", "test"])
     command.add_argument("--checkpoint", help="local file of the encoder's weights")
-    command.add_argument(
-        "--weights", default="pretrained", help="pretrained, or random"
-    )
+    command.add_argument("--weights", default="pretrained", help="pretrained, or random")
     command.add_argument("--precision", default="fp32", help="fp32, fp16 or bf16")
     command.add_argument("--batch-size", default="auto", type=auto_or_int)
     command.add_argument("--workers", default="auto", type=auto_or_int, help="loader processes")

@@ -1,12 +1,12 @@
 """The embedding cache: one .npy a (dataset, space, split) and a JSON sidecar that says what it is.
 
-    <root>/<dataset>/<space>/<split>.npy     (n, d) float32
+    <root>/<dataset>/<space>/<split>.npy     (n, d) float32 or float16, as the encoder gave them
     <root>/<dataset>/<space>/<split>.json    encoder, settings, counts, versions, checksum
 
-Scale: TURTLE's step sizes act on features of order one, so every space is stored with unit root
-mean square per element on its training split: one scalar a space, taken from the training
-embeddings, applied to every split and recorded in the sidecar as `scale`. Directions, angles and
-relative distances are untouched.
+Scale: TURTLE's step sizes act on features of order one. `load_spaces` brings every space to unit
+root mean square per element on its training split: one scalar a space, from the `mean_square` in
+the training split's sidecar, applied to every split. Directions, angles and relative distances
+are untouched, and the files hold what the encoder gave.
 
 True labels are files of their own, in a folder of the caller's choice, so that a stage that fits
 never depends on them. Nothing here carries a time stamp: the same input gives the same bytes.
@@ -25,65 +25,67 @@ from typing import Any
 import numpy as np
 import torch
 
-from hume_turtle.datasets import ImageDataset, load_dataset
 from hume_turtle.encoders import Encoder
+from hume_turtle.encoding import Batch, Encoding, load_batches
+from hume_turtle.estimator import check_choice
 from hume_turtle.files import atomic_write
+from hume_turtle.images import ImageDataset
+from hume_turtle.journal import pieces
 
+STATED = ("rows", "dimensions", "mean_square", "skipped", "sha256")  # by every sidecar
 LIBRARIES = ("numpy", "pillow", "scikit-learn", "torch")  # whose versions can change an embedding
 
 
 def embed(
     dataset: ImageDataset, encoder: Encoder, batch_size: int = 256, device: str = "cpu"
 ) -> np.ndarray:
-    """Encode every image of a dataset, in order, unscaled: (n, d) float32.
+    """Encode every image of a small dataset in memory, in order: (n, d) float32, unscaled.
 
-    Raises ValueError for an empty dataset, a batch size below 1, rows of another width than the
-    encoder states, and NaN or infinite values.
+    Large ones: `extraction.extract`. Raises ValueError for an empty dataset, a batch size below 1,
+    an image that cannot be read, rows of another width than the encoder states, and NaN or
+    infinite values.
     """
     if len(dataset) == 0:
         raise ValueError(f"dataset {dataset.name!r}, split {dataset.split!r}, has no images")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     encoder.to(device)
-    batches = []
-    for start in range(0, len(dataset), batch_size):
-        rows = range(start, min(start + batch_size, len(dataset)))
-        batch = torch.stack([encoder.preprocess(dataset[row]) for row in rows])
-        batches.append(encoder.encode(batch.to(device)).cpu().numpy())
-    rows = np.concatenate(batches)  # (n, d)
-    if encoder.dim is not None and rows.shape[1] != encoder.dim:
-        raise ValueError(f"encoder {encoder.name!r} gives {rows.shape[1]}, not {encoder.dim}")
-    if not np.isfinite(rows).all():
-        raise ValueError(f"encoder {encoder.name!r} gave NaN or infinite values")
-    return rows
+    starts = range(0, len(dataset), batch_size)
+    batches = [range(start, min(start + batch_size, len(dataset))) for start in starts]
+    encoding = Encoding(encoder, torch.device(device), batch_size)
+    blocks = []
+    for batch, block, _ in encoding(load_batches(dataset.images, encoder.preprocess, batches)):
+        check_rows(batch, block, encoder, encoder.dim, dataset)
+        blocks.append(block)
+    return np.concatenate(blocks)  # (n, d)
 
 
-def unit_rms_scale(embedding: np.ndarray) -> float:
-    """The factor that brings (n, d) to unit root mean square per element; 1 for all zeros."""
-    rms = float(np.sqrt(np.mean(np.square(embedding, dtype=np.float64))))
-    return 1 / rms if rms > 0 else 1.0
-
-
-def embed_splits(
-    root: str | Path,
-    dataset: str,
+def check_rows(
+    batch: Batch,
+    rows: np.ndarray,
     encoder: Encoder,
-    splits: Sequence[str] = ("train", "test"),
-    *,
-    data_root: str | Path | None = None,
-    batch_size: int = 256,
-    device: str = "cpu",
-) -> list[Path]:
-    """Embed splits of a dataset, at the scale of its training split, and save them under `root`."""
-    unscaled = {
-        split: embed(load_dataset(dataset, split, data_root), encoder, batch_size, device)
-        for split in dict.fromkeys(("train", *splits))
-    }
-    scale = unit_rms_scale(unscaled["train"])
-    return [
-        save_embedding(root, dataset, split, unscaled[split] * np.float32(scale), encoder, scale)
-        for split in splits
-    ]
+    dim: int | None,
+    dataset: ImageDataset,
+    skip: bool = False,
+) -> None:
+    """Raise ValueError for images that could not be read unless they are skipped, and bad rows."""
+    if batch.unreadable and not skip:
+        row, error = batch.unreadable[0]
+        raise ValueError(f"cannot read {dataset.source(row)}: {error}")
+    if not batch.rows:
+        return
+    if dim is not None and rows.shape[1] != dim:
+        raise ValueError(f"encoder {encoder.name!r} gives {rows.shape[1]}, not {dim}, dimensions")
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        where = dataset.source(batch.rows[int(np.argmin(finite))])
+        given = f"gave NaN or infinite values, as {rows.dtype}, for {where}"
+        raise ValueError(f"encoder {encoder.name!r} {given}")
+
+
+def unit_rms_scale(mean_square: float) -> float:
+    """The factor that brings a space of that mean square per element to 1; 1 for all zeros."""
+    return 1 / float(np.sqrt(mean_square)) if mean_square > 0 else 1.0
 
 
 def embedding_path(root: str | Path, dataset: str, space: str, split: str) -> Path:
@@ -99,37 +101,44 @@ def part(name: str) -> str:
 
 
 def save_embedding(
-    root: str | Path,
-    dataset: str,
-    split: str,
-    embedding: np.ndarray,
-    encoder: Encoder,
-    scale: float = 1.0,
+    root: str | Path, dataset: str, split: str, embedding: np.ndarray, encoder: Encoder
 ) -> Path:
-    """Write (n, d) rows as float32 and their sidecar, whole or not at all; the .npy's path.
+    """Write (n, d) unscaled rows as float32 and their sidecar, whole or not at all; the .npy.
 
-    The space is the encoder's name. scale: the factor already applied to what the encoder gave.
+    The space is the encoder's name.
     """
     if embedding.ndim != 2:
         raise ValueError(f"an embedding is (n, d), got shape {embedding.shape}")
     path = embedding_path(root, dataset, encoder.name, split)
-    content = npy_bytes(np.asarray(embedding, np.float32))
+    with atomic_write(path) as file:
+        file.write(npy_bytes(np.asarray(embedding, np.float32)))
     sidecar = {
         "dataset": dataset,
         "split": split,
         "encoder": encoder.name,
         "settings": encoder.settings,
-        "scale": scale,
+        "dtype": "float32",
         "rows": embedding.shape[0],
         "dimensions": embedding.shape[1],
+        "skipped": [],
         "versions": {library: version(library) for library in LIBRARIES},
-        "sha256": hashlib.sha256(content).hexdigest(),
+        **file_statistics(path),
     }
-    with atomic_write(path) as file:
-        file.write(content)
     with atomic_write(path.with_suffix(".json"), "w") as file:
         file.write(json.dumps(sidecar, indent=2) + "\n")
     return path
+
+
+def file_statistics(path: Path) -> dict[str, Any]:
+    """Mean square per element and SHA-256 of a .npy file of rows, read in pieces.
+
+    The sum goes piece by piece in float64, always in the same order.
+    """
+    total = count = 0
+    for rows in pieces(path):
+        total += float(np.sum(np.square(rows, dtype=np.float64)))
+        count += rows.size
+    return {"mean_square": total / max(count, 1), "sha256": file_sha256(path)}
 
 
 def load_embedding(
@@ -140,7 +149,7 @@ def load_embedding(
     mmap: bool = False,
     verify: bool = False,
 ) -> np.ndarray:
-    """The saved rows, (n, d) float32; mmap opens them read-only without reading them.
+    """The saved rows, (n, d), unscaled; mmap opens them read-only without reading them.
 
     verify: also compare the file's SHA-256 with the sidecar's. Raises FileNotFoundError where
     a file is missing, ValueError where the two disagree.
@@ -163,11 +172,59 @@ def load_sidecar(root: str | Path, dataset: str, space: str, split: str) -> dict
     path = embedding_path(root, dataset, space, split).with_suffix(".json")
     if not path.exists():
         raise FileNotFoundError(f"no sidecar at {path}")
-    sidecar = json.loads(path.read_text())
-    lacking = [key for key in ("rows", "dimensions", "sha256") if key not in sidecar]
+    sidecar = json.loads(path.read_text(encoding="utf-8"))
+    lacking = [key for key in STATED if key not in sidecar]
     if lacking:
         raise ValueError(f"{path} does not state {', '.join(lacking)}")
     return sidecar
+
+
+def load_spaces(
+    root: str | Path, dataset: str, spaces: Sequence[str], split: str, scale: str = "unit-rms"
+) -> list[np.ndarray]:
+    """The rows of one split in several spaces, (n, d_k) each: row i is the same image in all.
+
+    scale: "unit-rms" brings each space to unit root mean square per element on its training
+    split, by one factor, and gives float32 arrays; "none" gives read-only memory maps of the
+    files, float32 or float16.
+
+    Raises FileNotFoundError where a file is missing, ValueError where spaces lack other images.
+    """
+    check_choice("scale", scale, ("unit-rms", "none"))
+    kept_rows_of(root, dataset, spaces, split)
+    if scale == "none":
+        return [load_embedding(root, dataset, space, split, mmap=True) for space in spaces]
+    factors = [
+        unit_rms_scale(load_sidecar(root, dataset, space, "train")["mean_square"])
+        for space in spaces
+    ]
+    return [
+        load_embedding(root, dataset, space, split) * np.float32(factor)
+        for space, factor in zip(spaces, factors)
+    ]
+
+
+def kept_rows(sidecar: dict[str, Any]) -> np.ndarray:
+    """Which images of the dataset the rows of an embedding are, (rows,) int64.
+
+    All of them but those that could not be read; a labeling of the dataset is brought to the
+    embedding's rows by `labels[kept_rows(sidecar)]`.
+    """
+    skipped = [each["row"] for each in sidecar["skipped"]]
+    return np.delete(np.arange(sidecar["rows"] + len(skipped)), np.array(skipped, int))
+
+
+def kept_rows_of(root: str | Path, dataset: str, spaces: Sequence[str], split: str) -> np.ndarray:
+    """`kept_rows` of spaces that have to agree. Raises ValueError where they do not."""
+    kept = [kept_rows(load_sidecar(root, dataset, space, split)) for space in spaces]
+    for space, rows in zip(spaces, kept):
+        if not np.array_equal(rows, kept[0]):
+            differing = sorted(set(rows.tolist()) ^ set(kept[0].tolist()))
+            raise ValueError(
+                f"{dataset} {split}: the rows of {spaces[0]} and {space} are not the same images; "
+                f"image {differing[0]} is in one of them only ({len(differing)} such)"
+            )
+    return kept[0]
 
 
 def labels_path(root: str | Path, dataset: str, split: str, kind: str = "") -> Path:

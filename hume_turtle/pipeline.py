@@ -72,20 +72,9 @@ def train_network(suite: Suite, name: str, dataset: str | None) -> None:
 
 def embed(suite: Suite, dataset: str) -> None:
     """Embeddings of both splits in every space, and the true labels in a folder of their own."""
-    from hume_turtle.embeddings import embed_splits, save_labels
-    from hume_turtle.encoders import load_encoder
+    from hume_turtle.embedding_stage import embed_dataset
 
-    fresh_folder(suite.data / "embeddings" / dataset)
-    fresh_folder(suite.data / "labels" / dataset)
-    for split in SPLITS:
-        loaded = suite.images(dataset, split)
-        save_labels(suite.data / "labels", dataset, split, loaded.labels)
-        for kind, labels in loaded.attributes.items():
-            save_labels(suite.data / "labels", dataset, split, labels, kind)
-    for space in suite.space_names:
-        path = suite.network_path(space, dataset)
-        encoder = load_encoder(space, checkpoint=path if path.exists() else None)
-        embed_splits(suite.data / "embeddings", dataset, encoder, SPLITS)
+    embed_dataset(suite, dataset)
 
 
 def fit(suite: Suite, dataset: str) -> None:
@@ -156,19 +145,31 @@ def fit_grid(suite: Suite, dataset: str, names: list[str], grid: dict[str, list]
 
 
 def baselines(suite: Suite, dataset: str) -> None:
-    """k-means and linear probes; then the scores of every method, as one long table."""
+    """k-means, linear probes, zero-shot; then the scores of every method, as one long table.
+
+    Empty for a dataset whose true labels are not known.
+    """
     import pandas as pd
 
     from hume_turtle.files import atomic_write
 
+    rows = score_dataset(suite, dataset) if suite.has_labels(dataset) else []
+    columns = ["dataset", "method", "spaces", "seed", "split", "metric", "value"]
+    with atomic_write(suite.data / "scores" / f"{dataset}.csv", "w", encoding="utf-8") as file:
+        table = pd.DataFrame(rows, columns=columns)
+        table.to_csv(file, index=False, float_format="%.6f", lineterminator="\n")
+
+
+def score_dataset(suite: Suite, dataset: str) -> list[dict]:
+    """Rows of the long table of every method on a dataset."""
     jobs = [(suite, dataset, names) for names in suite.choices(suite.params["baselines"])]
     rows = [row for part in in_parallel(score_baselines, jobs) for row in part]
+    rows += score_zero_shot(suite, dataset)
     for method in METHODS:
         for names, fits in suite.fits(dataset, method).items():
             for fitted in fits:
-                rows += score(suite, dataset, method, names, fitted.seed, fitted)
-    with atomic_write(suite.data / "scores" / f"{dataset}.csv", "w", encoding="utf-8") as file:
-        pd.DataFrame(rows).to_csv(file, index=False, float_format="%.6f", lineterminator="\n")
+                rows += score(suite, dataset, method, names, fitted.seed, fitted.predict)
+    return rows
 
 
 def score_baselines(suite: Suite, dataset: str, names: tuple[str, ...]) -> list[dict]:
@@ -183,20 +184,36 @@ def score_baselines(suite: Suite, dataset: str, names: tuple[str, ...]) -> list[
     for seed in settings["seeds"]:
         model = KMeansBaseline(classes, seed=seed, n_init=settings.get("n_init", 10))
         model.fit(unlabelled)
-        rows += score(suite, dataset, "k-means", "+".join(names), seed, model)
+        rows += score(suite, dataset, "k-means", "+".join(names), seed, model.predict)
     train = suite.spaces(dataset, names, "train")
-    probe = LinearProbe(device="cpu").fit(train, suite.labels(dataset, "train"))
-    return rows + score(suite, dataset, "linear-probe", "+".join(names), 0, probe)
+    probe = LinearProbe(device=settings.get("device", "cpu"))
+    probe.fit(train, suite.labels(dataset, "train"))
+    return rows + score(suite, dataset, "linear-probe", "+".join(names), 0, probe.predict)
 
 
-def score(suite: Suite, dataset: str, method: str, names: str, seed: int, model) -> list[dict]:
-    """Rows of the long table for a fitted model on both splits."""
+def score_zero_shot(suite: Suite, dataset: str) -> list[dict]:
+    """Scores of zero-shot transfer in every space that has text features of the classes."""
+    from hume_turtle.zero_shot import ZeroShot, load_text_features
+
+    rows, names = [], suite.class_names(dataset)
+    for space in suite.space_names:
+        if (suite.data / "text" / dataset / space).is_dir():
+            text = load_text_features(suite.data / "text", dataset, space, names)
+            model = ZeroShot(text)
+            rows += score(
+                suite, dataset, "zero-shot", space, 0, lambda spaces: model.predict(spaces[0])
+            )
+    return rows
+
+
+def score(suite: Suite, dataset: str, method: str, names: str, seed: int, predict) -> list[dict]:
+    """Rows of the long table for a model on both splits; predict: spaces to labels (n,)."""
     from hume_turtle.metrics import evaluate
 
     keys = {"dataset": dataset, "method": method, "spaces": names, "seed": seed}
     rows = []
     for split in SPLITS:
-        predicted = model.predict(suite.spaces(dataset, names, split))
+        predicted = predict(suite.spaces(dataset, names, split))
         for metric, value in evaluate(suite.labels(dataset, split), predicted).items():
             rows.append({**keys, "split": split, "metric": metric, "value": value})
     return rows

@@ -96,7 +96,10 @@ class Suite:
         return {**section.get("settings", {}), **section.get("datasets", {}).get(dataset, {})}
 
     def spaces(self, dataset: str, names: str | list[str] | tuple[str, ...], split: str):
-        """Embeddings in the named spaces, a list of (n, d_k) float32 arrays.
+        """Embeddings in the named spaces, a list of (n, d_k) arrays.
+
+        `embed.scale` in params.yaml: "unit-rms", the default, or "none", which gives memory maps
+        of the files (see embeddings.load_spaces).
 
         Args:
             dataset: its name.
@@ -105,15 +108,16 @@ class Suite:
 
         Raises:
             FileNotFoundError: if the pipeline has not made them.
+            ValueError: if the spaces lack other images, those that could not be read.
         """
         import numpy as np
 
-        from hume_turtle.embeddings import load_embedding
+        from hume_turtle.embeddings import load_spaces
 
-        folder = self.data / "embeddings"
         names = names.split("+") if isinstance(names, str) else names
         if split != "all":
-            return [load_embedding(folder, dataset, name, split) for name in names]
+            scale = self.params["embed"].get("scale", "unit-rms")
+            return load_spaces(self.data / "embeddings", dataset, names, split, scale)
         parts = zip(self.spaces(dataset, names, "train"), self.spaces(dataset, names, "test"))
         return [np.concatenate(rows) for rows in parts]
 
@@ -131,6 +135,18 @@ class Suite:
         if split == "all":
             return np.concatenate([self.labels(dataset, "train"), self.labels(dataset, "test")])
         return load_labels(self.data / "labels", dataset, split)
+
+    def has_labels(self, dataset: str) -> bool:
+        """Whether the true labels of both splits are known."""
+        folder = self.data / "labels" / dataset
+        return all((folder / f"{split}.npy").exists() for split in ("train", "test"))
+
+    def class_names(self, dataset: str) -> list[str]:
+        """The names of the classes, in label order; empty if none are known."""
+        import json
+
+        path = self.data / "labels" / dataset / "classes.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
     def images(self, dataset: str, split: str) -> ImageDataset:
         """The images, from where `images` in params.yaml says that datasets lie.

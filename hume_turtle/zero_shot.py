@@ -31,6 +31,7 @@ from hume_turtle.embeddings import embedding_path, load_embedding, load_sidecar,
 from hume_turtle.encoders import Encoder
 from hume_turtle.files import atomic_write
 
+PLAIN_PROMPT = "a photo of a {}."  # for classes without published prompts (CLIP, Section 3.1.4)
 LOGIT_SCALE = 100.0  # CLIP's temperature 1/100: its training stopped there (CLIP, Section 2.5)
 LIBRARIES = ("numpy", "open_clip_torch", "torch")  # whose versions can change a text embedding
 SPLIT = "text"  # the place of a split in the cache
@@ -116,9 +117,12 @@ def prompts_for(dataset: str, class_names: Sequence[str]) -> list[list[str]]:
     """The prompts of classes in the order of `class_names`, found by name.
 
     class_names: as the dataset's loader gives them: keys, aliases or the prompts' own names,
-        compared without case, spaces and punctuation. Some of the classes may be missing.
+        compared without case, spaces and punctuation. Some of the classes may be missing. Those of
+        a dataset without published prompts get CLIP's plain one.
     Raises ValueError for names that belong to no class, and for two of the same class.
     """
+    if dataset not in prompt_datasets():
+        return [[PLAIN_PROMPT.format(name.replace("_", " "))] for name in class_names]
     prompts = load_prompts(dataset)
     known = classes_by_name(prompts)
     # ImageNet has two classes of the synonyms "crane": names shared so are told apart by order.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ import pytest
 from hume_turtle.datasets import load_dataset
 from hume_turtle.embeddings import (
     embed,
-    embed_splits,
     embedding_path,
+    kept_rows,
+    kept_rows_of,
     load_embedding,
     load_labels,
     load_sidecar,
+    load_spaces,
     save_embedding,
     save_labels,
     unit_rms_scale,
@@ -35,14 +38,58 @@ def test_embedding_does_not_depend_on_the_batch_size():
         embed(dataset, PIXELS, batch_size=0)
 
 
-def test_every_split_is_stored_at_the_scale_of_the_training_split(tmp_path):
-    embed_splits(tmp_path, "digits", PIXELS, ("test", "train"))
-    train, test = (load_embedding(tmp_path, "digits", "pixels", s) for s in ("train", "test"))
+def test_spaces_are_loaded_at_the_scale_of_the_training_split(tmp_path):
+    for split in ("test", "train"):
+        raw = embed(load_dataset("digits", split), PIXELS)
+        save_embedding(tmp_path, "digits", split, raw, PIXELS)
+        np.testing.assert_array_equal(load_embedding(tmp_path, "digits", "pixels", split), raw)
+    (train,), (test,) = (load_spaces(tmp_path, "digits", ["pixels"], s) for s in ("train", "test"))
     assert np.sqrt(np.mean(train.astype(float) ** 2)) == pytest.approx(1, abs=1e-6)
-    scale = load_sidecar(tmp_path, "digits", "pixels", "test")["scale"]
-    assert scale == load_sidecar(tmp_path, *WHERE)["scale"] != 1
-    np.testing.assert_allclose(test, embed(load_dataset("digits", "test"), PIXELS) * scale)
-    assert unit_rms_scale(np.zeros((3, 2))) == 1
+    scale = unit_rms_scale(load_sidecar(tmp_path, *WHERE)["mean_square"])
+    assert scale != 1
+    assert test.tobytes() == (raw_test(tmp_path) * np.float32(scale)).tobytes()
+    assert unit_rms_scale(0.0) == 1
+    (mapped,) = load_spaces(tmp_path, "digits", ["pixels"], "test", scale="none")
+    assert isinstance(mapped, np.memmap)
+    assert mapped.tobytes() == raw_test(tmp_path).tobytes()
+    with pytest.raises(ValueError, match="scale"):
+        load_spaces(tmp_path, "digits", ["pixels"], "test", scale="unit")
+
+
+def raw_test(root) -> np.ndarray:
+    return load_embedding(root, "digits", "pixels", "test")
+
+
+def test_the_mean_square_is_that_of_all_rows(tmp_path):
+    """However many pieces they are read in; the last one is smaller."""
+    rows = np.random.default_rng(0).normal(2, 3, (2500, 3)).astype(np.float32)
+    save_embedding(tmp_path, "digits", "train", rows, PIXELS)
+    expected = np.mean(rows.astype(np.float64) ** 2)
+    assert load_sidecar(tmp_path, *WHERE)["mean_square"] == pytest.approx(expected, rel=1e-13)
+
+
+def test_float16_rows_are_scaled_in_float32(tmp_path):
+    path = save_embedding(tmp_path, "digits", "train", np.full((4, 3), 2.0), PIXELS)
+    np.save(path, np.full((4, 3), 2, np.float16))
+    (rows,) = load_spaces(tmp_path, "digits", ["pixels"], "train")
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows, np.ones((4, 3)))
+
+
+def test_spaces_that_lack_other_images_are_not_loaded_together(tmp_path):
+    other = replace(PIXELS, name="other")
+    for encoder, skipped in ((PIXELS, [2]), (other, [3])):
+        path = save_embedding(tmp_path, "digits", "train", np.ones((4, 3)), encoder)
+        path = path.with_suffix(".json")
+        sidecar = json.loads(path.read_text())
+        sidecar["skipped"] = [{"row": row, "path": "", "error": ""} for row in skipped]
+        path.write_text(json.dumps(sidecar))
+    np.testing.assert_array_equal(kept_rows(sidecar), [0, 1, 2, 4])
+    kept = kept_rows_of(tmp_path, "digits", ["pixels", "pixels"], "train")
+    np.testing.assert_array_equal(kept, [0, 1, 3, 4])
+    for scale in ("unit-rms", "none"):
+        with pytest.raises(ValueError, match=r"pixels and other.*image 2"):
+            load_spaces(tmp_path, "digits", ["pixels", "other"], "train", scale)
 
 
 def test_sidecar_states_the_file_and_both_repeat_byte_for_byte(tmp_path):
@@ -79,7 +126,7 @@ def test_a_file_that_is_not_the_sidecars_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\(4, 2\).*\(4, 3\)"):
         load_embedding(tmp_path, *WHERE)
     path.with_suffix(".json").write_text('{"rows": 4}')
-    with pytest.raises(ValueError, match=r"dimensions, sha256"):
+    with pytest.raises(ValueError, match=r"dimensions, mean_square, skipped, sha256"):
         load_embedding(tmp_path, *WHERE)
 
 
