@@ -99,11 +99,22 @@ def normalized_mutual_info(y_true, y_pred) -> float:
     return float(normalized_mutual_info_score(y_true, y_pred, average_method="geometric"))
 
 
-def evaluate(y_true, y_pred) -> dict[str, float]:
-    """All measures of a labeling (n,) against the true classes (n,), as fractions."""
+def evaluate(y_true, y_pred, *, named: bool = False) -> dict[str, float]:
+    """All measures of a labeling (n,) against the true classes (n,), as fractions.
+
+    named: the labels are the classes themselves, as those of zero-shot transfer and of a linear
+        probe are; they are then taken at their word and not matched.
+    """
+    if named:
+        y_true, y_pred = _pair(y_true, y_pred, "y_true", "y_pred")
+        right = y_true == y_pred
+        per_class = np.array([right[y_true == c].mean() for c in np.unique(y_true)])
+        overall = right.mean()
+    else:
+        per_class, overall = per_class_accuracy(y_true, y_pred), cluster_accuracy(y_true, y_pred)
     return {
-        "cluster_accuracy": cluster_accuracy(y_true, y_pred),
-        "mean_per_class_accuracy": float(per_class_accuracy(y_true, y_pred).mean()),
+        "cluster_accuracy": float(overall),
+        "mean_per_class_accuracy": float(per_class.mean()),
         "ari": adjusted_rand_index(y_true, y_pred),
         "nmi": normalized_mutual_info(y_true, y_pred),
     }

@@ -15,6 +15,7 @@ from hume_turtle.suite import Suite, estimator_class
 
 SPLITS = ("train", "test")
 METHODS = ("hume", "turtle")
+NAMED = ("linear-probe", "zero-shot")  # methods that know the classes by name
 
 
 def in_parallel(function: Callable, jobs: list[tuple]) -> list:
@@ -168,7 +169,7 @@ def score_dataset(suite: Suite, dataset: str) -> list[dict]:
     for method in METHODS:
         for names, fits in suite.fits(dataset, method).items():
             for fitted in fits:
-                rows += score(suite, dataset, method, names, fitted.seed, fitted.predict)
+                rows += score(suite, dataset, method, names, fitted.seed, fitted)
     return rows
 
 
@@ -184,37 +185,38 @@ def score_baselines(suite: Suite, dataset: str, names: tuple[str, ...]) -> list[
     for seed in settings["seeds"]:
         model = KMeansBaseline(classes, seed=seed, n_init=settings.get("n_init", 10))
         model.fit(unlabelled)
-        rows += score(suite, dataset, "k-means", "+".join(names), seed, model.predict)
+        rows += score(suite, dataset, "k-means", "+".join(names), seed, model)
     train = suite.spaces(dataset, names, "train")
     probe = LinearProbe(device=settings.get("device", "cpu"))
     probe.fit(train, suite.labels(dataset, "train"))
-    return rows + score(suite, dataset, "linear-probe", "+".join(names), 0, probe.predict)
+    return rows + score(suite, dataset, "linear-probe", "+".join(names), 0, probe)
 
 
 def score_zero_shot(suite: Suite, dataset: str) -> list[dict]:
     """Scores of zero-shot transfer in every space that has text features of the classes."""
     from hume_turtle.zero_shot import ZeroShot, load_text_features
 
-    rows, names = [], suite.class_names(dataset)
+    rows, texts = [], suite.data / "text"
     for space in suite.space_names:
-        if (suite.data / "text" / dataset / space).is_dir():
-            text = load_text_features(suite.data / "text", dataset, space, names)
-            model = ZeroShot(text)
-            rows += score(
-                suite, dataset, "zero-shot", space, 0, lambda spaces: model.predict(spaces[0])
-            )
+        if (texts / dataset / space).is_dir():
+            text = load_text_features(texts, dataset, space, suite.class_names(dataset))
+            rows += score(suite, dataset, "zero-shot", space, 0, ZeroShot(text))
     return rows
 
 
-def score(suite: Suite, dataset: str, method: str, names: str, seed: int, predict) -> list[dict]:
-    """Rows of the long table for a model on both splits; predict: spaces to labels (n,)."""
+def score(suite: Suite, dataset: str, method: str, names: str, seed: int, model) -> list[dict]:
+    """Rows of the long table for a fitted model on both splits.
+
+    The classes of the probe and of zero-shot transfer have names, and are not matched.
+    """
     from hume_turtle.metrics import evaluate
 
     keys = {"dataset": dataset, "method": method, "spaces": names, "seed": seed}
     rows = []
     for split in SPLITS:
-        predicted = predict(suite.spaces(dataset, names, split))
-        for metric, value in evaluate(suite.labels(dataset, split), predicted).items():
+        predicted = model.predict(suite.spaces(dataset, names, split))
+        measures = evaluate(suite.labels(dataset, split), predicted, named=method in NAMED)
+        for metric, value in measures.items():
             rows.append({**keys, "split": split, "metric": metric, "value": value})
     return rows
 

@@ -27,7 +27,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hume_turtle.embeddings import embedding_path, load_embedding, load_sidecar, npy_bytes
+from hume_turtle.embeddings import (
+    embedding_path,
+    file_statistics,
+    load_embedding,
+    load_sidecar,
+    npy_bytes,
+)
 from hume_turtle.encoders import Encoder
 from hume_turtle.files import atomic_write
 
@@ -207,21 +213,22 @@ def save_text_features(
     if features.ndim != 2 or len(features) != len(class_names):
         raise ValueError(f"features of {len(class_names)} classes, got shape {features.shape}")
     path = embedding_path(root, dataset, encoder.name, SPLIT)
-    content = npy_bytes(np.asarray(features, np.float32))
+    with atomic_write(path) as file:
+        file.write(npy_bytes(np.asarray(features, np.float32)))
+    published = dataset in prompt_datasets()
     sidecar = {
         "dataset": dataset,
         "encoder": encoder.name,
         "settings": encoder.settings,
         "classes": list(class_names),
-        "source": load_prompts(dataset).source,
+        "source": load_prompts(dataset).source if published else "CLIP, Section 3.1.4",
         "fingerprint": fingerprint(prompts_for(dataset, class_names), encoder.settings),
         "rows": features.shape[0],
         "dimensions": features.shape[1],
+        "skipped": [],
         "versions": {library: version(library) for library in LIBRARIES},
-        "sha256": hashlib.sha256(content).hexdigest(),
+        **file_statistics(path),
     }
-    with atomic_write(path) as file:
-        file.write(content)
     with atomic_write(path.with_suffix(".json"), "w") as file:
         file.write(json.dumps(sidecar, indent=2) + "\n")
     return path
@@ -277,8 +284,12 @@ class ZeroShot:
             raise ValueError(f"text features are (C, d), got shape {text_features.shape}")
         self.text_features = unit_rows(np.asarray(text_features, np.float32))
 
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        """Labels (n,) int64 of image embeddings (n, d); of equal cosines the first class."""
+    def predict(self, features) -> np.ndarray:
+        """Labels (n,) int64 of image embeddings (n, d); of equal cosines the first class.
+
+        features: an array, or a list of one, as the other models take spaces.
+        """
+        (features,) = features if isinstance(features, (list, tuple)) else (features,)
         labels = np.empty(len(features), np.int64)
         for rows, cosines in self._cosines(features):
             labels[rows] = cosines.argmax(axis=1)

@@ -106,6 +106,15 @@ def test_evaluate_collects_fractions():
     assert all(type(value) is float for value in scores.values())
 
 
+def test_named_classes_are_not_matched():
+    y_true, y_pred = [3, 3, 5, 5, 5], [5, 3, 3, 3, 5]
+    scores = evaluate(y_true, y_pred, named=True)
+    assert scores["cluster_accuracy"] == pytest.approx(2 / 5)
+    assert scores["mean_per_class_accuracy"] == pytest.approx((1 / 2 + 1 / 3) / 2)
+    assert evaluate(y_true, y_pred)["cluster_accuracy"] == pytest.approx(3 / 5)
+    assert scores["ari"] == evaluate(y_true, y_pred)["ari"]
+
+
 def test_match_clusters_renames_to_the_reference():
     assert match_clusters([10, 10, 20, 20], [1, 1, 0, 0]) == {0: 20, 1: 10}
     assert match_clusters([0, 0, 0, 1], [5, 5, 6, 7]) == {5: 0, 7: 1}  # 6 is left over

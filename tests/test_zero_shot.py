@@ -358,3 +358,10 @@ def test_open_clip_end_to_end(tmp_path):
     torch.manual_seed(0)
     model = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None).eval()
     check_end_to_end(model, 224, tmp_path)
+
+
+def test_classes_without_published_prompts_get_the_plain_one():
+    assert prompts_for("shapes", ["red_square", "disc"]) == [
+        ["a photo of a red square."],
+        ["a photo of a disc."],
+    ]
