@@ -35,7 +35,7 @@ from hume_turtle.pretrain import (
     save_checkpoint,
     seeded,
 )
-from hume_turtle.resnets import STEMS, resnet18
+from hume_turtle.resnets import check_form, resnet18
 from hume_turtle.views import Preprocess, ViewSettings, augment, normalised
 
 
@@ -146,8 +146,7 @@ def preprocess(settings: Mapping[str, Any]) -> Callable[[Any], Tensor]:
 
 def check(settings: MocoRecipe, n: int) -> None:
     """Raise ValueError for settings that cannot work with n images."""
-    if settings.architecture not in STEMS:
-        raise ValueError(f"unknown architecture {settings.architecture!r}; there are {[*STEMS]}")
+    check_form(settings.architecture, settings.dim)
     for name in ("size", "epochs", "hidden", "projection", "memory"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(settings, name)}")
@@ -187,8 +186,8 @@ class Training:
                 [NTXentLoss(settings.temperature, bank) for _ in range(1 + settings.symmetric)],
             ),
         )
-        # Channels last is faster on a GPU. On a CPU it is not, and oneDNN's kernels for few channels
-        # have written past their memory (PyTorch 2.15, AMD EPYC, four channels).
+        # Channels last is faster on a GPU. On a CPU it is not, and there the backward pass of a
+        # convolution of four channels has written past its memory (PyTorch 2.15, AMD EPYC).
         gpu = device.type == "cuda"
         self.layout = torch.channels_last if gpu else torch.contiguous_format
         self.query = query.to(device, memory_format=self.layout)

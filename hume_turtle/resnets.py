@@ -22,10 +22,7 @@ def resnet18(architecture: str, dim: int = 512) -> nn.Sequential:
     dim: 512 as published; a smaller multiple of 8 makes every layer narrower in proportion.
     Raises ValueError for another name or dimension.
     """
-    if architecture not in STEMS:
-        raise ValueError(f"unknown architecture {architecture!r}; there are {', '.join(STEMS)}")
-    if dim < 8 or dim % 8:
-        raise ValueError(f"dim must be a positive multiple of 8, got {dim}")
+    check_form(architecture, dim)
     width, pool = dim // 8, STEMS[architecture]
     network = nn.Sequential(
         OrderedDict(
@@ -45,6 +42,14 @@ def resnet18(architecture: str, dim: int = 512) -> nn.Sequential:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return network
+
+
+def check_form(architecture: str, dim: int) -> None:
+    """Raise ValueError unless `resnet18` can build it."""
+    if architecture not in STEMS:
+        raise ValueError(f"unknown architecture {architecture!r}; there are {', '.join(STEMS)}")
+    if dim < 8 or dim % 8:
+        raise ValueError(f"dim must be a positive multiple of 8, got {dim}")
 
 
 def stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
