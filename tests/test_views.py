@@ -61,7 +61,7 @@ def test_every_setting_has_its_effect(images, name):
 
 
 def test_crops_are_drawn_as_torchvision_draws_them():
-    n, settings = 4000, ViewSettings(crop=0.08)
+    n, settings = 1500, ViewSettings(crop=0.08)
     left, top, width, height, mirrored = draw_crops(n, settings, seeded()).unbind(1)
     assert ((left >= 0) & (top >= 0) & (left + width <= 32) & (top + height <= 32)).all()
     torch.manual_seed(0)
@@ -69,11 +69,11 @@ def test_crops_are_drawn_as_torchvision_draws_them():
     drawn = [RandomResizedCrop.get_params(image, (0.08, 1), (3 / 4, 4 / 3)) for _ in range(n)]
     top_r, left_r, height_r, width_r = torch.tensor(drawn).float().unbind(1)
     for ours, theirs in ((width, width_r), (height, height_r), (left, left_r), (top, top_r)):
-        assert abs(ours.mean() - theirs.mean()) < 0.5
-        assert abs(ours.std() - theirs.std()) < 0.5
+        assert abs(ours.mean() - theirs.mean()) < 0.8
+        assert abs(ours.std() - theirs.std()) < 0.8
     area, area_r = width * height, width_r * height_r
-    assert abs(area.mean() - area_r.mean()) < 15
-    assert abs((mirrored < 0).float().mean() - 0.5) < 0.03
+    assert abs(area.mean() - area_r.mean()) < 30
+    assert abs((mirrored < 0).float().mean() - 0.5) < 0.05
 
 
 def test_a_crop_is_torchvisions_in_its_inside():
