@@ -1,8 +1,8 @@
 """MoCo v2 at real size: a ResNet-18 trained on a dataset's own images, without labels.
 
-HUME's φ1. Its authors released the representations and not the program that made them; they name
-SCAN, SPICE and solo-learn as what they built on. The recipe here is solo-learn's MoCo v2+ for
-CIFAR, and SPICE's where a set of images is as large as STL-10's.
+HUME's φ1. Its authors released the representations and not the settings that made them; they thank
+SCAN, SPICE and solo-learn for theirs. The recipe here is solo-learn's for CIFAR, and SPICE's for
+STL-10.
 
 A training runs for hours, so it can be killed: from time to time everything it needs is written
 to a state file, and the same call goes on from there.
@@ -16,7 +16,7 @@ import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,9 @@ class MocoRecipe(ViewSettings):
     """How the network is trained. Naming an `architecture` chooses this over the small MoCo.
 
     Defaults: solo-learn, scripts/pretrain/cifar/mocov2plus.sh (and .yaml), for CIFAR-10 and
-    CIFAR-100, on one GPU. MoCo v2+ is MoCo v2 (Chen et al., 2020) with both views as queries and
-    a growing momentum (Chen & He, 2021, App. B).
+    CIFAR-100, on one GPU; what they leave open is from solo/methods/base.py. MoCo v2+ is MoCo v2
+    (Chen et al., 2020) with each view as the query once (Chen & He, 2021), here with a momentum
+    that grows as BYOL's does.
     """
 
     architecture: str = "resnet18-cifar"
@@ -109,13 +110,13 @@ def pretrain(
     Raises ValueError for unknown or unfit settings, too few images, an image that cannot be read,
     and a state of another training; FloatingPointError when training diverges.
     """
-    if not isinstance(settings, MocoRecipe) and "architecture" not in names_of(settings):
-        checkpoint = pretrain_moco(images, settings, seed)
+    given = asdict(settings) if is_dataclass(settings) else dict(settings or {})
+    if "architecture" not in given:
+        checkpoint = pretrain_moco(images, given, seed)
         save_checkpoint(checkpoint, path)
         return checkpoint
-    device = pick_device(device)
-    state_path = Path(state_path or f"{path}.state")
-    settings = resolve(MocoRecipe, settings)
+    device, state_path = pick_device(device), Path(state_path or f"{path}.state")
+    settings = resolve(MocoRecipe, given)
     check(settings, len(images))
     store = Store(images, settings.size, device, workers)
     settings = replace(
@@ -131,10 +132,6 @@ def pretrain(
     save_checkpoint(checkpoint, path)
     state_path.unlink(missing_ok=True)
     return checkpoint
-
-
-def names_of(settings: Any) -> Mapping:
-    return settings if isinstance(settings, Mapping) else {}
 
 
 def preprocess(settings: Mapping[str, Any]) -> Callable[[Any], Tensor]:
@@ -303,7 +300,7 @@ def learning_rate(settings: MocoRecipe, step: int, epoch_steps: int) -> float:
 
 
 def key_momentum(settings: MocoRecipe, progress: float) -> float:
-    """From `momentum` to `final_momentum` by half a cosine (BYOL, App. F; solo-learn)."""
+    """From `momentum` to `final_momentum` by half a cosine, as in BYOL."""
     low, high = settings.momentum, settings.final_momentum
     return high - (high - low) * (1 + math.cos(math.pi * progress)) / 2
 

@@ -47,6 +47,19 @@ class Pixels(Dataset):
             raise ValueError(f"{source_of(self.images, row)} cannot be read: {error}") from None
 
 
+class Order:
+    """The rows of every batch that a loader reads in its next pass."""
+
+    def __init__(self) -> None:
+        self.batches: Sequence[Tensor] = ()
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (rows.tolist() for rows in self.batches)
+
+
 class Store:
     """All images, held as one uint8 tensor on the device, or read anew where they are too many.
 
@@ -56,34 +69,42 @@ class Store:
     """
 
     def __init__(self, images: Sequence, size: int, device: torch.device, workers: int) -> None:
-        self.pixels, self.device, self.workers = Pixels(images, size), device, workers
+        self.pixels, self.device, self.order = Pixels(images, size), device, Order()
+        self.loader = DataLoader(
+            self.pixels,
+            batch_sampler=self.order,
+            num_workers=workers,
+            persistent_workers=workers > 0,  # starting them takes seconds
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # nothing is drawn from torch's own
+        )
         n, shape = len(images), (3, size, size)
         digest, sums = hashlib.sha256(str((n, *shape)).encode()), torch.zeros(2, 3).long()
         held = torch.empty(n, *shape, dtype=torch.uint8) if n * math.prod(shape) <= HELD else None
         rows = torch.arange(n).split(READ)
-        for where, batch in zip(rows, self._read(rows)):
+        for batch, where in zip(self._read(rows), rows):
             digest.update(batch.numpy())
             values = batch.long()
             sums += torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
             if held is not None:
                 held[where] = batch
         self.held = None if held is None else held.to(device)
+        if held is not None:
+            self.loader = None  # its processes end
         self.fingerprint = digest.hexdigest()
         mean, square_mean = sums.double() / (n * size**2)
         self.mean = tuple((mean / 255).tolist())
         self.deviation = tuple(((square_mean - mean**2).clamp(min=1).sqrt() / 255).tolist())
 
     def batches(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
-        """For each tensor of row numbers their pixels (B, 3, S, S), on the device."""
+        """For each tensor of row numbers their pixels (B, 3, S, S), on the device.
+
+        One pass at a time.
+        """
         if self.held is not None:
             return (self.held[batch.to(self.device)] for batch in rows)
         return (batch.to(self.device, non_blocking=True) for batch in self._read(rows))
 
-    def _read(self, rows: Sequence[Tensor]) -> DataLoader:
-        return DataLoader(
-            self.pixels,
-            batch_sampler=[batch.tolist() for batch in rows],
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # nothing is drawn from torch's own
-        )
+    def _read(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
+        self.order.batches = rows
+        return iter(self.loader)

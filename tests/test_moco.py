@@ -298,3 +298,17 @@ def test_training_brings_images_of_a_kind_together(tmp_path):
     preprocess = moco.preprocess(checkpoint.settings)
     untrained = training(**settings).query[0]  # as it was before the first step
     assert accuracy(checkpoint.network(), preprocess) > accuracy(untrained, preprocess) + 0.15
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_it_repeats_and_resumes(images, tmp_path, monkeypatch):
+    for name in ("a.pt", "b.pt"):
+        pretrain(images, tmp_path / name, TINY, device="cuda")
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+    with monkeypatch.context() as patch:
+        kill_at_step(patch, STEPS + 1)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(images, tmp_path / "c.pt", TINY, device="cuda", save_seconds=0)
+    resumed = pretrain(images, tmp_path / "c.pt", TINY, device="cuda")
+    assert resumed.losses == load_checkpoint(tmp_path / "a.pt").losses
