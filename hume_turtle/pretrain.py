@@ -1,8 +1,8 @@
 """The small networks of the default suite, their training, and MoCo on a dataset's own images.
 
-`moco` stands for HUME's φ1: self-supervised on the target dataset itself. The letters network
-(letters.py) is made of the same convolutional network for 8×8 images. Both are stored as plain
-tensors and settings that load without running any pickled code.
+`moco` stands for HUME's φ1: self-supervised on the target dataset itself; moco.py trains it at
+real size. The letters network (letters.py) is made of the same convolutional network for 8×8
+images. All are stored as plain tensors and settings that load without running any pickled code.
 """
 
 from __future__ import annotations
@@ -77,19 +77,24 @@ class Checkpoint:
 
     def network(self) -> nn.Module:
         """The network with its weights. Raises ValueError if they are of another shape."""
-        dim, width = self.settings["dim"], self.settings["width"]
-        if "networks" in self.settings:
-            parts = self.settings["networks"]
-            network = SideBySide(
-                SmallConvNet(self.in_channels, dim // parts, width) for _ in range(parts)
-            )
-        else:
-            network = SmallConvNet(self.in_channels, dim, width)
+        network = self._unfilled()
         try:
             network.load_state_dict(self.state)
         except RuntimeError as error:
             raise ValueError(f"the weights do not fit the settings: {error}") from None
         return network
+
+    def _unfilled(self) -> nn.Module:
+        """The network that the settings describe, its weights at random."""
+        dim = self.settings["dim"]
+        if "architecture" in self.settings:
+            from hume_turtle.resnets import resnet18
+
+            return resnet18(self.settings["architecture"], dim)
+        width, parts = self.settings["width"], self.settings.get("networks")
+        if parts is None:
+            return SmallConvNet(self.in_channels, dim, width)
+        return SideBySide(SmallConvNet(self.in_channels, dim // parts, width) for _ in range(parts))
 
 
 class SmallConvNet(nn.Module):
