@@ -154,6 +154,15 @@ def stl10(split: str, root: Path | None, download: bool) -> ImageDataset:
     return of_pixels("stl10", split, pixels, part.labels, part.classes)
 
 
+def stl10_unlabelled(split: str, root: Path | None, download: bool) -> ImageDataset:
+    """What MoCo is trained on for STL-10: the 5000 training images and the 100,000 unlabelled."""
+    if split != "train":
+        raise ValueError("stl10-unlabelled is for pretraining and has a training split only")
+    part = fetch("stl10", root, download, split="train+unlabeled")
+    pixels = part.data.transpose(0, 2, 3, 1)  # (n, 3, 96, 96) to (n, 96, 96, 3)
+    return ImageDataset("stl10-unlabelled", split, ArrayImages(pixels), None, ())
+
+
 def aircraft(split: str, root: Path | None, download: bool) -> ImageDataset:
     """FGVC-Aircraft by its 100 variants; the archive's lists trainval and test."""
     part = {"train": "trainval", "test": "test"}[split]
@@ -245,6 +254,7 @@ BUILDERS: dict[str, Builder] = {
     "pets": pets,
     "flowers": flowers,
     "stl10": stl10,
+    "stl10-unlabelled": stl10_unlabelled,
     "gtsrb": gtsrb,
     "country211": country211,
     "sst": sst,

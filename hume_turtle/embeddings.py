@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from hume_turtle.encoders import Encoder
 from hume_turtle.encoding import Batch, Encoding, load_batches
 from hume_turtle.estimator import check_choice
 from hume_turtle.files import atomic_write
+from hume_turtle.frozen import Encoder
 from hume_turtle.images import ImageDataset
 from hume_turtle.journal import pieces
 

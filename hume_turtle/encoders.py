@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from hume_turtle import encoders_clip, encoders_timm
+from hume_turtle import encoders_clip, encoders_timm, moco
 from hume_turtle.frozen import Encoder, unknown
 from hume_turtle.letters import ink_tensor
 from hume_turtle.pretrain import image_tensor, load_checkpoint
@@ -77,10 +76,9 @@ def build_pretrained(name: str, checkpoint: str | Path | None) -> Encoder:
         raise ValueError(f"{checkpoint} holds encoder {loaded.name!r}, not {name!r}")
     settings = {**loaded.settings, "seed": loaded.seed}
     network = loaded.network().eval().requires_grad_(False)
-    return Encoder(name, loaded.settings["dim"], settings, PREPROCESS[name], network)
+    preprocess = ink_tensor if name == "letters" else moco.preprocess(loaded.settings)
+    return Encoder(name, loaded.settings["dim"], settings, preprocess, network)
 
-
-PREPROCESS: dict[str, Callable[[Any], Tensor]] = {"moco": image_tensor, "letters": ink_tensor}
 
 BUILDERS: dict[str, Callable[[str, str | Path | None], Encoder]] = {
     "pixels": build_pixels,

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hume_turtle.encoders import Encoder
+from hume_turtle.frozen import Encoder
 from hume_turtle.images import JoinedImages
 
 PREFETCH = 2  # batches that each loader process has ready

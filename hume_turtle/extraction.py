@@ -26,7 +26,6 @@ import numpy as np
 import torch
 
 from hume_turtle.embeddings import check_rows, embedding_path
-from hume_turtle.encoders import Encoder
 from hume_turtle.encoding import Encoding, load_batches
 from hume_turtle.estimator import check_choice, pick_device
 from hume_turtle.extraction_plan import (
@@ -39,6 +38,7 @@ from hume_turtle.extraction_plan import (
     differing,
     missing_blocks,
 )
+from hume_turtle.frozen import Encoder
 from hume_turtle.images import ImageDataset
 from hume_turtle.journal import Journal
 from hume_turtle.processes import Processes

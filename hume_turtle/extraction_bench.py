@@ -16,10 +16,10 @@ from statistics import median
 
 import torch
 
-from hume_turtle.encoders import Encoder
 from hume_turtle.encoding import IN_FLIGHT, PREFETCH, pick_batch_size
 from hume_turtle.extraction import own_device, place, reader_count, work
 from hume_turtle.extraction_plan import BATCHES, PRECISIONS, block_count, first_image
+from hume_turtle.frozen import Encoder
 from hume_turtle.images import ImageDataset
 from hume_turtle.journal import Journal
 from hume_turtle.processes import Processes

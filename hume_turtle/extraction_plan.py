@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from hume_turtle.embeddings import LIBRARIES, file_statistics
-from hume_turtle.encoders import Encoder
 from hume_turtle.encoding import Images, pick_batch_size
+from hume_turtle.frozen import Encoder
 from hume_turtle.images import ImageDataset
 from hume_turtle.journal import Journal
 

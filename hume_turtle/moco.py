@@ -102,7 +102,7 @@ def pretrain(
     """MoCo on a dataset's own images, written to `path`; the one entrance for both networks.
 
     images: PIL images, as a sequence or an ImageDataset, whose labels are never asked for.
-    settings: with an `architecture` those of `MocoRecipe`; else the small network for 8×8 images
+    settings: with an `architecture` those of `MocoRecipe`, for resnet18-stl `STL10`'s; else the small network for 8×8 images
         of pretrain.py, which takes seconds and needs none of the arguments below.
     state_path: the state file; `<path>.state` by default. It is removed once `path` is there.
     workers: processes that read images. The result does not depend on them.
@@ -115,6 +115,8 @@ def pretrain(
         checkpoint = pretrain_moco(images, given, seed)
         save_checkpoint(checkpoint, path)
         return checkpoint
+    if given["architecture"] == STL10["architecture"]:
+        given = {**STL10, **given}
     device, state_path = pick_device(device), Path(state_path or f"{path}.state")
     settings = resolve(MocoRecipe, given)
     check(settings, len(images))

@@ -50,25 +50,37 @@ def fresh_folder(path: Path) -> Path:
 
 
 def pretrain(suite: Suite) -> None:
-    """The networks that are trained here: one on letters for all datasets, MoCo on each dataset."""
-    fresh_folder(suite.data / "networks")
+    """The networks that are trained here: one on letters for all datasets, MoCo on each dataset.
+
+    `pretrain.datasets` names those for MoCo, by default all. With `resume`, finished networks are
+    kept and a killed training goes on.
+    """
+    settings = suite.params["pretrain"]
+    (suite.data / "networks").mkdir(parents=True, exist_ok=True)
+    if not settings.get("resume", False):
+        fresh_folder(suite.data / "networks")
     jobs = [(suite, "letters", None)] if "letters" in suite.space_names else []
     if "moco" in suite.space_names:
-        jobs += [(suite, "moco", dataset) for dataset in suite.datasets]
-    in_parallel(train_network, jobs)
+        jobs += [(suite, "moco", dataset) for dataset in settings.get("datasets", suite.datasets)]
+    in_parallel(train_network, [job for job in jobs if not suite.network_path(*job[1:]).exists()])
 
 
 def train_network(suite: Suite, name: str, dataset: str | None) -> None:
-    """Train one network; MoCo learns from the dataset's training images, without labels."""
-    from hume_turtle.letters import pretrain_letters
-    from hume_turtle.pretrain import pretrain_moco, save_checkpoint
+    """Train one network; MoCo learns from the dataset's training images, without labels.
 
-    settings, seed = suite.params["pretrain"][name], suite.params["pretrain"]["seed"]
+    `pretrain.<dataset>` holds MoCo's settings on a dataset that are its own, and under `images`
+    another dataset to learn from, such as STL-10's unlabelled images.
+    """
+    from hume_turtle import letters, moco, pretrain
+
+    settings, seed = suite.params["pretrain"], suite.params["pretrain"]["seed"]
+    path = suite.network_path(name, dataset)
     if name == "letters":
-        checkpoint = pretrain_letters(settings, seed)
-    else:
-        checkpoint = pretrain_moco(suite.images(dataset, "train").images, settings, seed)
-    save_checkpoint(checkpoint, suite.network_path(name, dataset))
+        pretrain.save_checkpoint(letters.pretrain_letters(settings[name], seed), path)
+        return
+    own = {**settings[name], **settings.get(dataset, {})}
+    images = suite.images(own.pop("images", dataset), "train").images
+    moco.pretrain(images, path, own, seed)
 
 
 def embed(suite: Suite, dataset: str) -> None:

@@ -137,6 +137,23 @@ def test_rows_and_columns_of_stl10_are_not_exchanged(tmp_path):
     assert (image[:, 5] == 5).all()
 
 
+def test_stl10_for_pretraining_has_the_unlabelled_images_too(tmp_path):
+    stl10(tmp_path)
+    rng = np.random.default_rng(0)
+    more = rng.integers(0, 256, 2 * 3 * 96 * 96, dtype=np.uint8)
+    (tmp_path / "stl10_binary" / "unlabeled_X.bin").write_bytes(more.tobytes())
+    labelled = BUILDERS["stl10"]("train", tmp_path, False)
+    whole = BUILDERS["stl10-unlabelled"]("train", tmp_path, False)
+    assert len(whole) == len(labelled) + 2
+    assert whole.labels is None
+    np.testing.assert_array_equal(np.asarray(whole[0]), np.asarray(labelled[0]))
+    np.testing.assert_array_equal(
+        np.asarray(whole[-1])[0, 1], more.reshape(2, 3, 96, 96)[1, :, 1, 0]
+    )
+    with pytest.raises(ValueError, match="pretraining"):
+        BUILDERS["stl10-unlabelled"]("test", tmp_path, False)
+
+
 def test_parts_with_different_classes_are_refused(tmp_path):
     TREES["dtd"](tmp_path)
     (tmp_path / "dtd/dtd/labels/val1.txt").write_text("banded/banded_0030.jpg\n")
