@@ -102,8 +102,9 @@ def pretrain(
     """MoCo on a dataset's own images, written to `path`; the one entrance for both networks.
 
     images: PIL images, as a sequence or an ImageDataset, whose labels are never asked for.
-    settings: with an `architecture` those of `MocoRecipe`, for resnet18-stl `STL10`'s; else the small network for 8×8 images
-        of pretrain.py, which takes seconds and needs none of the arguments below.
+    settings: with an `architecture` those of `MocoRecipe`, for resnet18-stl `STL10`'s; else the
+        small network for 8×8 images of pretrain.py, which takes seconds and needs none of the
+        arguments below.
     state_path: the state file; `<path>.state` by default. It is removed once `path` is there.
     workers: processes that read images. The result does not depend on them.
     save_seconds: an epoch's end at least so long after the last state is written down.
