@@ -37,6 +37,7 @@ from hume_turtle.extraction_plan import (
     describe,
     differing,
     missing_blocks,
+    smallest,
 )
 from hume_turtle.frozen import Encoder
 from hume_turtle.images import ImageDataset
@@ -107,19 +108,20 @@ def extract(
     def prepare():
         return begin(journal, dataset, encoder, identity, batch_size, unreadable, restart, device)
 
-    plan = processes.first(prepare)
-    if plan is None:
+    begun = processes.first(prepare)
+    if begun is None:
         return path
+    plan, finished = begun  # finished before anyone begins: all share out the same blocks
     try:
         if difference := differing(plan, identity):
             raise ValueError(f"the first process has {difference}")
-        share = missing_blocks(journal, plan)[processes.rank :: processes.count]
+        share = missing_blocks(finished, plan)[processes.rank :: processes.count]
+        encoding = Encoding(encoder, device, smallest(finished, plan), STORED[dtype])
         count = reader_count(workers, len(share) * BATCHES, processes)
-        done = work(
-            journal, plan, dataset, encoder, device, count, unreadable, share, processes.rank
-        )
+        done = work(journal, plan, dataset, encoding, share, count, unreadable, processes.rank)
         for _ in watched(done, plan, share, dataset, encoder, progress and processes.rank == 0):
-            stop_with_the_others(journal)
+            if processes.count > 1:
+                stop_with_the_others(journal)
         wait_for_the_others(journal, plan, timeout)
         processes.meet()  # nobody looks at the journal any more
     except BaseException as error:
@@ -168,18 +170,24 @@ def reader_count(workers: int | str, batches: int, processes: Processes) -> int:
 
 
 def work(
-    journal, plan, dataset, encoder, device, workers, unreadable, blocks, rank=0
+    journal: Journal,
+    plan: dict[str, Any],
+    dataset: ImageDataset,
+    encoding: Encoding,
+    blocks: list[int],
+    workers: int = 0,
+    unreadable: str = "stop",
+    rank: int = 0,
 ) -> Iterator[int]:
     """Compute blocks and write them; the number of images after each batch."""
-    sizes = [size for block in journal.finished().values() for size in block["sizes"]]
-    encoding = Encoding(encoder, device, min([plan["batch_size"], *sizes]), STORED[plan["dtype"]])
+    encoder = encoding.encoder
     loader = load_batches(
         dataset.images,
         encoder.preprocess,
         [batch for block in blocks for batch in batches_of(block, plan)],
         workers,
         PRECISIONS[plan["precision"]],
-        pin=device.type == "cuda",
+        pin=encoding.device.type == "cuda",
     )
     encoded = iter(encoding(loader))
     for block in blocks:
@@ -220,7 +228,7 @@ def stop_with_the_others(journal: Journal) -> None:
 def wait_for_the_others(journal: Journal, plan: dict[str, Any], timeout: float) -> None:
     """Until all blocks are finished. Raises RuntimeError where another process fails or sleeps."""
     known, since = -1, time.monotonic()
-    while missing := len(missing_blocks(journal, plan)):
+    while missing := len(missing_blocks(journal.finished(), plan)):
         stop_with_the_others(journal)
         if missing != known:
             known, since = missing, time.monotonic()

@@ -16,8 +16,8 @@ from statistics import median
 
 import torch
 
-from hume_turtle.encoding import IN_FLIGHT, PREFETCH, pick_batch_size
-from hume_turtle.extraction import own_device, place, reader_count, work
+from hume_turtle.encoding import IN_FLIGHT, PREFETCH, Encoding, pick_batch_size
+from hume_turtle.extraction import STORED, own_device, place, reader_count, work
 from hume_turtle.extraction_plan import BATCHES, PRECISIONS, block_count, first_image
 from hume_turtle.frozen import Encoder
 from hume_turtle.images import ImageDataset
@@ -133,7 +133,8 @@ def extraction_rate(
         journal = Journal(Path(folder) / "rows.npy")
         journal.begin(plan)
         blocks = list(range(block_count(plan)))
-        done = work(journal, plan, dataset, encoder, device, workers, "skip", blocks)
+        encoding = Encoding(encoder, device, plan["batch_size"], STORED[plan["dtype"]])
+        done = work(journal, plan, dataset, encoding, blocks, workers)
         for _ in range(ready):
             next(done)
         images, start = 0, time.perf_counter()

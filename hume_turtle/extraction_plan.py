@@ -107,9 +107,14 @@ def differing(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     return "; ".join(f"{key} {found.get(key)!r} instead of {wanted[key]!r}" for key in keys)
 
 
-def missing_blocks(journal: Journal, plan: dict[str, Any]) -> list[int]:
-    finished = journal.finished()
+def missing_blocks(finished: dict[int, dict], plan: dict[str, Any]) -> list[int]:
     return [block for block in range(block_count(plan)) if block not in finished]
+
+
+def smallest(finished: dict[int, dict], plan: dict[str, Any]) -> int:
+    """Images to compute at once: of the plan, or as few as had to be so far."""
+    sizes = [size for block in finished.values() for size in block["sizes"]]
+    return min([plan["batch_size"], *sizes])
 
 
 def block_count(plan: dict[str, Any]) -> int:
@@ -126,8 +131,8 @@ def batches_of(block: int, plan: dict[str, Any]) -> list[range]:
 
 def begin(
     journal, dataset, encoder, identity, batch_size, unreadable, restart, device
-) -> dict[str, Any] | None:
-    """The plan to follow, begun earlier or now; None where there is nothing left to do."""
+) -> tuple[dict[str, Any], dict[int, dict]] | None:
+    """The plan and its finished blocks, begun earlier or now; None where all is done."""
     wanted = identity if batch_size == "auto" else {**identity, "batch_size": batch_size}
     for leftover in journal.failures():
         leftover.unlink()
@@ -140,7 +145,7 @@ def begin(
     if usable(plan, wanted, journal.partial, restart):
         check_skipped(skipped_of(journal.finished(), dataset), unreadable, journal.partial)
         if journal.sidecar() is None:
-            return plan
+            return plan, journal.finished()
         journal.finish(journal.sidecar())
         return None
     example = first_image(dataset, encoder, precision=PRECISIONS[identity["precision"]])
@@ -149,7 +154,7 @@ def begin(
     dimensions = encoder.dim or encoder.encode(example[None].to(device)).shape[1]
     plan = {**identity, "batch_size": batch_size, "dimensions": dimensions}
     journal.begin(plan)
-    return plan
+    return plan, {}
 
 
 def usable(found: dict | None, wanted: dict, path: Path, restart: bool) -> bool:

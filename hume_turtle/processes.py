@@ -6,6 +6,7 @@ another. Without `torchrun` there is one process and nothing here costs anything
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,4 +96,14 @@ def _gloo(timeout: float):
     limit = timedelta(seconds=timeout)
     if not dist.is_initialized():
         dist.init_process_group("gloo", timeout=limit)
+        atexit.register(_leave)
     return dist.new_group(backend="gloo", timeout=limit)
+
+
+def _leave() -> None:
+    """End the groups' threads before the interpreter does, which aborts now and then."""
+    import torch.distributed as dist
+
+    _gloo.cache_clear()
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -332,6 +333,22 @@ def test_two_processes_give_the_bytes_of_one(tmp_path, whole):
         assert encoder.network.images == (2 * 16, 16 + 2)[rank]
 
     assert ranks(2, run) == [0, 0]
+
+
+def test_a_process_that_begins_late_takes_the_same_share(tmp_path, whole):
+    def run(rank):
+        first = Processes.first
+
+        def late(self, function):
+            result = first(self, function)
+            time.sleep(rank)
+            return result
+
+        Processes.first = late
+        extract(images(), tiny(), tmp_path, timeout=3, **QUICK)
+
+    assert ranks(2, run) == [0, 0]
+    assert content(tmp_path / "noise" / "tiny" / "train.npy") == whole
 
 
 def test_a_run_of_one_process_is_resumed_by_three_and_the_reverse(tmp_path, whole):
