@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from hume_turtle.paper import METRICS, published_name
 
 COLUMNS = ["dataset", "method", "spaces", "split", "seed", "metric", "value"]
+NAN = float("nan")
 SHORT = {"cluster_accuracy": "ACC", "ari": "ARI", "nmi": "NMI"}
-# In the order of their size; the convolutional ones first.
-CLIP = ("rn50", "rn101", "rn50x4", "rn50x16", "rn50x64", "vit-b-32", "vit-b-16", "vit-l-14")
-ENCODERS = tuple(f"clip-{name}" for name in CLIP)
 
 
 def available_scores(suite):
@@ -80,7 +78,7 @@ def overview(table, metric: str = "cluster_accuracy"):
     one; methods stand in the order of their best mean.
     """
     chosen = table[table["metric"] == metric].copy()
-    chosen["cell"] = [_cell(*row) for row in chosen[["mean", "deviation", "reported"]].values]
+    chosen["cell"] = [cell(*row) for row in chosen[["mean", "deviation", "reported"]].values]
     wide = chosen.pivot(index=["method", "spaces"], columns="dataset", values="cell")
     order = chosen.groupby(["method", "spaces"])["mean"].mean().sort_values(ascending=False)
     columns = [name for name in wide.columns if name != "mean"] + ["mean"]
@@ -88,62 +86,12 @@ def overview(table, metric: str = "cluster_accuracy"):
     return wide.reset_index().rename_axis(columns=None)
 
 
-def _cell(mean: float, deviation: float, reported: float = float("nan")) -> str:
+def cell(mean: float, deviation: float, reported: float = NAN) -> str:
+    """ "mean ± deviation" in percent, and the reported number; a dash for what is missing."""
     if mean != mean:
         return "–"
     text = f"{mean:.1f}" if deviation != deviation else f"{mean:.1f} ± {deviation:.1f}"
     return text if reported != reported else f"{text} (reported {reported:.1f})"
-
-
-def main_spaces(table, method: str = "turtle") -> str:
-    """The choice of spaces that tables and figures show in full, chosen by no score.
-
-    The published one where it was run or nothing was; else the one that was run on most datasets,
-    of those the one with most spaces, of those the first by name.
-    """
-    rows = table[(table["method"] == method) & (table["dataset"] != "mean")]
-    run = rows[rows["mean"].notna()]
-    published = rows[rows["reported"].notna()]
-    if len(published) and (run.empty or published["mean"].notna().any()):
-        return published.sort_values("mean", na_position="last")["spaces"].iloc[0]
-    counts = run.groupby("spaces")["dataset"].nunique()
-    return min(counts.index, key=lambda s: (-counts[s], -s.count("+"), s), default="")
-
-
-def text_space(table, spaces: str) -> str:
-    """The space whose zero-shot transfer is shown beside `spaces`: one of them if it has text."""
-    texts = text_encoders(table)
-    inside = [space for space in spaces.split("+") if space in texts]
-    return (inside or texts[::-1] or [spaces.split("+")[0]])[0]
-
-
-def text_encoders(rows) -> list[str]:
-    """Single spaces with zero-shot scores, and CLIP's; in the order of `ENCODERS`, others last."""
-    single = rows[~rows["spaces"].str.contains("+", regex=False)]
-    named = single["spaces"].isin(ENCODERS) | (single["method"] == "zero-shot")
-    order = {name: i for i, name in enumerate(ENCODERS)}
-    return sorted(set(single["spaces"][named]), key=lambda s: (order.get(s, len(order)), s))
-
-
-def benchmark_columns(table, spaces: str) -> dict[str, tuple[str, str]]:
-    """What `dataset_table` shows for a choice of spaces: title to (method, spaces).
-
-    TURTLE in the choice and in each of its spaces, k-means and the linear probe in the choice,
-    HUME and zero-shot transfer where they were run.
-    """
-    parts = spaces.split("+") if "+" in spaces else []
-    hume = sorted(set(table.loc[table["method"] == "hume", "spaces"]))
-    zero_shot = set(table.loc[table["method"] == "zero-shot", "spaces"])
-    chosen = [("k-means", spaces)]
-    chosen += [("hume", choice) for choice in hume]
-    chosen += [("turtle", choice) for choice in [*parts, spaces]]
-    chosen += [("zero-shot", part) for part in parts or [spaces] if part in zero_shot]
-    chosen += [("linear-probe", spaces)]
-    return {f"{method} {_spaced(choice)}": (method, choice) for method, choice in chosen}
-
-
-def _spaced(spaces: str) -> str:
-    return spaces.replace("+", " + ")
 
 
 def dataset_table(
@@ -185,16 +133,17 @@ def dataset_table(
     for title, frame in per_column.items():
         means = frame.loc[run, ["reported", "mean", "difference"]].mean(skipna=False)
         whole = pd.concat([frame, means.to_frame("mean").T])
-        shown[title] = [_cell(*row) for row in whole[["mean", "deviation"]].values]
+        shown[title] = [cell(*row) for row in whole[["mean", "deviation"]].values]
         if frame["reported"].notna().any():
             if "reported" in shown:
                 raise ValueError(f"{title} is the second column with reported numbers")
-            shown["reported"] = [_cell(x, float("nan")) for x in whole["reported"]]
-            shown["difference"] = [_signed(x) for x in whole["difference"]]
+            shown["reported"] = [cell(x, NAN) for x in whole["reported"]]
+            shown["difference"] = [signed(x) for x in whole["difference"]]
     return shown
 
 
-def _signed(number: float) -> str:
+def signed(number: float) -> str:
+    """A difference in percent with its sign; a dash for what is missing."""
     return "–" if number != number else f"{number:+.1f}".replace("-", "−")
 
 
@@ -214,71 +163,10 @@ def comparison(table, metrics: Sequence[str] = ("cluster_accuracy", "ari")):
     for metric in metrics:
         of_metric = rows[rows["metric"] == metric].reindex(index)
         name = SHORT.get(metric, metric)
-        shown[f"{name} reported"] = [_cell(x, float("nan")) for x in of_metric["reported"]]
-        shown[f"{name} ours"] = [_cell(*row) for row in of_metric[["mean", "deviation"]].values]
-        shown[f"{name} difference"] = [_signed(x) for x in of_metric["difference"]]
+        shown[f"{name} reported"] = [cell(x, NAN) for x in of_metric["reported"]]
+        shown[f"{name} ours"] = [cell(*row) for row in of_metric[["mean", "deviation"]].values]
+        shown[f"{name} difference"] = [signed(x) for x in of_metric["difference"]]
     return shown
-
-
-def paired(table, first: tuple[str, str], second: tuple[str, str], metric="cluster_accuracy"):
-    """Two methods side by side, each as (method, spaces), in percent.
-
-    Returns:
-        DataFrame: dataset, first, second, difference (first − second), the largest first; datasets
-        that lack one of the two come last, those that lack both are left out.
-    """
-    import pandas as pd
-
-    rows = table[(table["metric"] == metric) & (table["dataset"] != "mean")]
-    means = rows.set_index(["method", "spaces", "dataset"])["mean"].dropna().sort_index()
-    sides = {}
-    for name, key in (("first", first), ("second", second)):
-        there = key in means.index.droplevel("dataset")
-        sides[name] = means.loc[key] if there else means[:0].droplevel(["method", "spaces"])
-    both = pd.DataFrame(sides).rename_axis("dataset").reset_index()
-    both["difference"] = both["first"] - both["second"]
-    return both.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
-
-
-def architecture_table(scores, metric: str = "cluster_accuracy"):
-    """Mean over datasets of zero-shot transfer and of TURTLE for each encoder that has text.
-
-    TURTLE is taken in the encoder's own space, and with each second space that has no text. The
-    mean is over the datasets on which all of them were run; its deviation is over seeds.
-
-    Args:
-        scores: the long table, as fractions; its test split is used.
-
-    Returns:
-        DataFrame in percent: encoder, method ("zero-shot", "turtle" or "turtle + <space>"), mean,
-        deviation, seeds, datasets (how many); no rows if there is no dataset with all of them.
-    """
-    import pandas as pd
-
-    test = scores[(scores["split"] == "test") & (scores["metric"] == metric)]
-    runs = test.pivot_table("value", ["method", "spaces", "seed"], "dataset")
-    encoders, found = text_encoders(test), {}
-    for (method, spaces), rows in runs.groupby(level=["method", "spaces"]):
-        texts = [space for space in spaces.split("+") if space in encoders]
-        others = [space for space in spaces.split("+") if space not in encoders]
-        if method in ("turtle", "zero-shot") and len(texts) == 1 and len(others) <= 1:
-            found[texts[0], " + ".join([method, *others])] = rows
-    common = [d for d in runs.columns if all(rows[d].notna().any() for rows in found.values())]
-    table = []
-    for key in sorted(found, key=lambda key: (encoders.index(key[0]), key[1])):
-        means = 100 * found[key][common].dropna().mean(axis=1)  # (seeds,)
-        if common and len(means):
-            table.append((*key, means.mean(), means.std(), len(means), len(common)))
-    names = ["encoder", "method", "mean", "deviation", "seeds", "datasets"]
-    return pd.DataFrame(table, columns=names)
-
-
-def architecture_overview(table):
-    """`architecture_table` for people: a row an encoder, "mean ± deviation" in percent."""
-    cells = table.assign(cell=[_cell(*row) for row in table[["mean", "deviation"]].values])
-    wide = cells.pivot(index="encoder", columns="method", values="cell")
-    wide = wide.reindex(index=table["encoder"].unique(), columns=sorted(set(table["method"])))
-    return wide.fillna("–").reset_index().rename_axis(columns=None)
 
 
 def vs_baselines_table(scores, timings, methods=("turtle", "hume", "k-means")):
@@ -295,3 +183,24 @@ def vs_baselines_table(scores, timings, methods=("turtle", "hume", "k-means")):
         seconds = timings.pivot_table("value", keys, "method", aggfunc="median")
         accuracy = accuracy.join(seconds.reindex(columns=list(methods)).add_suffix(" seconds"))
     return accuracy.reset_index().rename_axis(columns=None)
+
+
+def baselines_overview(table, method: str = "turtle", baselines=("k-means", "hume")):
+    """`vs_baselines_table` for people: a row a choice of spaces, the method against each baseline.
+
+    Returns:
+        DataFrame of strings: spaces; for each baseline the mean difference in points, and on how
+        many of the datasets that both were run on the method is ahead.
+    """
+    import pandas as pd
+
+    rows = []
+    for spaces, frame in table.groupby("spaces"):
+        row = {"spaces": spaces}
+        for baseline in baselines:
+            ahead = (frame[method] - frame[baseline]).astype(float).dropna()
+            row[f"{method} − {baseline}"] = signed(ahead.mean())
+            row[f"ahead of {baseline}"] = f"{(ahead > 0).sum()} of {len(ahead)}"
+        rows.append(row)
+    columns = [f"{text}{b}" for b in baselines for text in (f"{method} − ", "ahead of ")]
+    return pd.DataFrame(rows, columns=["spaces", *columns])
