@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hume_turtle.artefacts import save_figure, save_table
+from hume_turtle.plotting_hume import plot_aggregation, plot_reliable, plot_reported
 from hume_turtle.plotting_images import plot_clusters, plot_images
 from hume_turtle.plotting_scores import plot_benchmark, plot_scoreboard, plot_vs_baselines
 from hume_turtle.plotting_style import (
@@ -25,22 +26,35 @@ from hume_turtle.plotting_style import (
     set_style,
     spaced,
 )
+from hume_turtle.plotting_transfer import (
+    plot_architectures,
+    plot_transfer_benchmark,
+    plot_vs_probe,
+    plot_vs_zeroshot,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 __all__ = [
+    "plot_aggregation",
+    "plot_architectures",
     "plot_benchmark",
     "plot_clusters",
     "plot_correlation",
     "plot_growth",
     "plot_images",
     "plot_points",
+    "plot_reliable",
+    "plot_reported",
     "plot_scoreboard",
     "plot_selection",
     "plot_training",
+    "plot_transfer_benchmark",
     "plot_vs_baselines",
+    "plot_vs_probe",
+    "plot_vs_zeroshot",
     "save_figure",
     "save_table",
     "set_style",

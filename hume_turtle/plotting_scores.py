@@ -141,7 +141,8 @@ def plot_vs_baselines(
             ax.scatter(
                 points[baseline],
                 points[method],
-                s=36,
+                s=36 if few else 14,
+                alpha=1 if few else 0.6,
                 color=hue_of(baseline),
                 marker=MARKERS[i * few],
                 edgecolor="white",
