@@ -14,7 +14,6 @@ never depends on them. Nothing here carries a time stamp: the same input gives t
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ import torch
 
 from hume_turtle.encoding import Batch, Encoding, load_batches
 from hume_turtle.estimator import check_choice
-from hume_turtle.files import atomic_write
+from hume_turtle.files import atomic_write, file_sha256
 from hume_turtle.frozen import Encoder
 from hume_turtle.images import ImageDataset
 from hume_turtle.journal import pieces
@@ -261,12 +260,3 @@ def npy_bytes(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return buffer.getvalue()
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hume_turtle.files import file_sha256
+
 State = dict[str, Tensor]  # a network's tensors by name
 SEED = 0  # of random weights
 
@@ -68,8 +70,6 @@ def is_torchscript(path: Path) -> bool:
 
 def read_published_archive(path: Path, published_sha256: str | None) -> State:
     """The state dict of a TorchScript archive whose checksum is the published one."""
-    from hume_turtle.embeddings import file_sha256  # embeddings imports encoders, which import us
-
     if published_sha256 is None or file_sha256(path) != published_sha256:
         raise ValueError(
             f"{path} is a TorchScript archive, which is a program, and its SHA-256 is not the one "
@@ -115,8 +115,6 @@ def fetching(name: str) -> Iterator[None]:
 
 def origin(checkpoint: str | Path | None, weights: str) -> dict[str, Any]:
     """Where weights come from, for an encoder's settings."""
-    from hume_turtle.embeddings import file_sha256
-
     if checkpoint is not None:
         return {"weights": "file", "sha256": file_sha256(Path(checkpoint))}
     return {"weights": weights, "seed": SEED} if weights == "random" else {"weights": weights}

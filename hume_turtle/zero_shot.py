@@ -34,8 +34,8 @@ from hume_turtle.embeddings import (
     load_sidecar,
     npy_bytes,
 )
-from hume_turtle.encoders import Encoder
 from hume_turtle.files import atomic_write
+from hume_turtle.frozen import Encoder
 
 PLAIN_PROMPT = "a photo of a {}."  # for classes without published prompts (CLIP, Section 3.1.4)
 LOGIT_SCALE = 100.0  # CLIP's temperature 1/100: its training stopped there (CLIP, Section 2.5)
