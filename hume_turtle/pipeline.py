@@ -28,6 +28,8 @@ def in_parallel(function: Callable, jobs: list[tuple]) -> list:
 
     from hume_turtle import probes, turtle  # noqa: F401  forked workers need not import them again
 
+    if not jobs:
+        return []
     workers = 1 if torch.cuda.is_available() else min(len(jobs), cpu_count())
     parallel = Parallel(n_jobs=workers, backend="multiprocessing", batch_size=1)
     return parallel(delayed(_on_one_thread)(function, job) for job in jobs)

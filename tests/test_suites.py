@@ -98,7 +98,15 @@ def stand_in(folder: Path) -> Path:
 
     The encoders are real architectures with random weights.
     """
-    copied = ["hume_turtle", "notebooks", "suites", "data/reported", "dvc.yaml", "params.yaml"]
+    copied = [
+        "hume_turtle",
+        "notebooks",
+        "suites",
+        "data/reported",
+        "data/measured",
+        "dvc.yaml",
+        "params.yaml",
+    ]
     copied += [".gitignore", ".dvcignore", ".dvc/config"]
     for name in copied:
         source, target = ROOT / name, folder / name
