@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from hume_turtle.embeddings import load_embedding, load_labels, load_sidecar, part
+from hume_turtle.embeddings import load_labels, load_spaces, part
 from hume_turtle.estimator import LabelingEstimator
 from hume_turtle.files import atomic_write
 from hume_turtle.hume import Hume
@@ -92,15 +92,6 @@ class Task:
         Raises ValueError for another number of spaces or other dimensions.
         """
         return self.model(device).predict(spaces)
-
-    def for_scales(self, scales: list[float]) -> Task:
-        """The same labeling of rows that have been multiplied by a factor in each space."""
-        if self.method != "turtle":
-            return self  # argmax Z_1 Wᵀ has no scale
-        heads = [np.array(head) for head in self.heads]
-        for head, scale in zip(heads, scales):
-            head[:, :-1] /= scale
-        return replace(self, heads=tuple(heads))
 
     def save(self, path: str | Path) -> None:
         """Write one .npz file (no pickle), whole or not at all."""
@@ -209,14 +200,11 @@ def _evaluated(
             task = Task.load(path)
             if path.parts[-4:] != task_path(*task.place, path.stem).parts:
                 raise ValueError(f"{path} lies in the folder of another task than {task.place}")
-            for name in (*task.inputs, ""):  # "" is the labels
-                if name not in cache:
-                    root = embeddings if name else labels
-                    cache[name] = _rows(root, task.dataset, name, split)
-            spaces = [cache[name][0] for name in task.inputs]
-            scales = [cache[name][1] for name in task.inputs]
-            labeling = task.for_scales(scales).predict(spaces, device)
-            measures = evaluate(cache[""][0], labeling)
+            if task.inputs not in cache:
+                cache[task.inputs] = _rows(embeddings, task.dataset, task.inputs, split)
+            truth = _labels(labels, task.dataset, split)
+            labeling = task.predict(cache[task.inputs], device)
+            measures = evaluate(truth, labeling)
         except (FileNotFoundError, ValueError) as error:
             yield path.stem, str(error)
             continue
@@ -224,25 +212,28 @@ def _evaluated(
         labelings.append(labeling)
         classes = max(classes, len(task.heads[0]))
     if len(labelings) > 1:
-        yield "vote", evaluate(cache[""][0], majority_vote(labelings, classes))
+        yield "vote", evaluate(truth, majority_vote(labelings, classes))
 
 
-def _rows(root: str | Path, dataset: str, space: str, split: str) -> tuple[np.ndarray, float]:
-    """A space's rows, or the labels where the space is "", and the factor applied to them."""
-
-    def load(name: str) -> tuple[np.ndarray, float]:
-        if not space:
-            return load_labels(root, dataset, name), 1.0
-        scale = load_sidecar(root, dataset, space, name).get("scale", 1.0)
-        return load_embedding(root, dataset, space, name, mmap=True), scale
-
+def _rows(root: str | Path, dataset: str, spaces: tuple[str, ...], split: str) -> list[np.ndarray]:
+    """The encoders' features in each space; "all" is its own file or train followed by test."""
     try:
-        return load(split)
+        return load_spaces(root, dataset, spaces, split, scale="none")
     except FileNotFoundError:
         if split != "all":
             raise
-    (train, scale), (test, _) = load("train"), load("test")
-    return np.concatenate([train, test]), scale
+    parts = (_rows(root, dataset, spaces, part) for part in ("train", "test"))
+    return [np.concatenate(rows) for rows in zip(*parts)]
+
+
+def _labels(root: str | Path, dataset: str, split: str) -> np.ndarray:
+    """The true labels of the same rows."""
+    try:
+        return load_labels(root, dataset, split)
+    except FileNotFoundError:
+        if split != "all":
+            raise
+    return np.concatenate([_labels(root, dataset, part) for part in ("train", "test")])
 
 
 def majority_vote(labelings: list[np.ndarray], n_classes: int, chunk: int = 256) -> np.ndarray:

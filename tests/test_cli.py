@@ -66,3 +66,59 @@ def test_bench_measures_the_suite_here(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "measure", lambda suite, *rest: seen.append((suite.name, *rest)))
     assert main(["bench"]) == main(["bench", "--dataset", "stl10", "--full"]) == 0
     assert seen == [("tiny", "digits", False), ("tiny", "stl10", True)]
+
+
+def test_embed_extracts_a_folder_of_images_and_resumes(tmp_path, capsys):
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = random.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{i}.png")
+    arguments = ["embed", "--dataset", f"folder:{tmp_path / 'pets'}", "--splits", "train"]
+    arguments += ["--encoder", "timm:test_resnet.r160_in1k", "--weights", "random"]
+    arguments += ["--batch-size", "4", "--workers", "0", "--device", "cpu"]
+    arguments += ["--output", str(tmp_path / "out"), "--labels", str(tmp_path / "labels")]
+    assert main(arguments) == 0
+    path = capsys.readouterr().out.strip()
+    rows = np.load(path)
+    assert len(rows) == 6
+    assert np.load(tmp_path / "labels/pets/train.npy").tolist() == [0, 0, 0, 1, 1, 1]
+    assert main(arguments) == 0  # finished: at once
+    np.testing.assert_array_equal(np.load(path), rows)
+    assert main([*arguments, "--precision", "bf16"]) == 2  # other settings are in the way
+    assert "bf16" in capsys.readouterr().err
+
+
+def test_embed_measures_its_throughput(tmp_path, capsys, monkeypatch):
+    from hume_turtle import extraction_bench
+
+    seen = []
+    monkeypatch.setattr(extraction_bench, "benchmark", lambda *a, **k: seen.append(k) or "ratio 1")
+    arguments = ["embed", "--dataset", "digits", "--encoder", "pixels", "--benchmark"]
+    assert main([*arguments, "--splits", "test", "--output", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "ratio 1\n"
+    assert seen == [
+        {"precision": "fp32", "batch_size": "auto", "workers": "auto", "device": "auto"}
+    ]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_missing_is_said_in_one_line(tmp_path, capsys):
+    missing = str(tmp_path / "no")
+    assert main(["import", "hume-tasks", f"{missing}.zip", "--output", missing]) == 2
+    assert main(["evaluate", missing, "--embeddings", missing, "--labels", missing]) == 2
+    embed = ["embed", "--encoder", "pixels", "--images", missing, "--output", missing]
+    assert main([*embed, "--dataset", "dtd"]) == 2
+    assert main([*embed, "--dataset", "nonsense"]) == 2
+    assert main(["stage", "fit"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        *("hume-turtle import", "hume-turtle evaluate"),
+        *["hume-turtle embed"] * 2,
+        "hume-turtle stage",
+    ]
+    assert "--download" in lines[2]
+    assert list(tmp_path.iterdir()) == []

@@ -43,16 +43,6 @@ def test_hume_is_the_largest_projection_in_its_first_space(method):
     np.testing.assert_array_equal(task.predict([SPACES[0]], "cpu"), (SPACES[0] @ ROWS.T).argmax(1))
 
 
-def test_scaled_rows_have_the_same_labels():
-    scaled = [3 * SPACES[0], SPACES[1] / 7]
-    task = TURTLE.for_scales([3, 1 / 7])
-    np.testing.assert_array_equal(task.predict(scaled), TURTLE.predict(SPACES))
-    assert (TURTLE.predict(scaled) != TURTLE.predict(SPACES)).any()
-    np.testing.assert_array_equal(
-        hume_task().for_scales([3]).predict(scaled[:1]), hume_task().predict(SPACES[:1])
-    )
-
-
 def test_a_task_comes_back_and_repeats_byte_for_byte(tmp_path):
     for name in "ab":
         TURTLE.save(tmp_path / name)
@@ -102,11 +92,11 @@ def test_a_fitted_model_and_its_task_agree(blobs):
     np.testing.assert_array_equal(task.predict(spaces[:1]), hume.labels_)
 
 
-def cache(root, dataset, space, split, rows, scale=1.0):
+def cache(root, dataset, space, split, rows):
     path = embedding_path(root / "embeddings", dataset, space, split)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(npy_bytes(np.float32(scale) * rows))
-    sidecar = {"rows": len(rows), "dimensions": rows.shape[1], "sha256": "", "scale": scale}
+    path.write_bytes(npy_bytes(rows))
+    sidecar = {"rows": len(rows), "dimensions": rows.shape[1], "sha256": ""}
     sidecar |= {"mean_square": float(np.square(rows).mean()), "skipped": []}
     path.with_suffix(".json").write_text(json.dumps(sidecar))
 
@@ -129,17 +119,17 @@ def value(scores, metric, **keys):
 
 @pytest.fixture
 def root(tmp_path):
-    """A cache of both TURTLE spaces, at another scale, with labels of which most agree."""
+    """A cache of both TURTLE spaces, with labels of which most agree."""
     truth = TURTLE.predict(SPACES, "cpu")
     truth[:10] = (truth[:10] + 1) % 3
-    for name, rows, scale in zip(NAMES, SPACES, (2.5, 0.3)):
-        cache(tmp_path, "stl10", name, "test", rows, scale)
+    for name, rows in zip(NAMES, SPACES):
+        cache(tmp_path, "stl10", name, "test", rows)
     save_labels(tmp_path / "labels", "stl10", "test", truth)
     save(tmp_path, TURTLE)
     return tmp_path
 
 
-def test_scores_are_those_of_the_labeling_of_unscaled_rows(root):
+def test_scores_are_those_of_the_labeling(root):
     scores, left_out = run(root)
     truth, labels = np.load(root / "labels" / "stl10" / "test.npy"), TURTLE.predict(SPACES)
     assert list(scores) == ["dataset", "method", "spaces", "seed", "split", "metric", "value"]
@@ -192,8 +182,8 @@ def test_hume_needs_its_first_space_only_and_votes(root):
 
 
 def test_all_rows_are_train_then_test(root):
-    cache(root, "stl10", NAMES[0], "train", SPACES[0][:9], 2.5)
-    cache(root, "stl10", NAMES[1], "train", SPACES[1][:9], 0.3)
+    cache(root, "stl10", NAMES[0], "train", SPACES[0][:9])
+    cache(root, "stl10", NAMES[1], "train", SPACES[1][:9])
     save_labels(root / "labels", "stl10", "train", TURTLE.predict([z[:9] for z in SPACES]))
     scores, _ = run(root, "all")
     assert value(scores, "cluster_accuracy", split="all") == pytest.approx(49 / 59)
