@@ -128,8 +128,10 @@ def plot_reliable(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     """Cluster accuracy of the most confident rows of each class, a panel a dataset.
 
     Args:
-        curves: dataset to title to a `mean_reliability`.
+        curves: dataset to spaces to a `mean_reliability`.
     """
+    import pandas as pd
+
     if not curves:
         return nothing_to_show(NO_FITS)
     fig, axes = _panels(len(curves))
@@ -143,9 +145,11 @@ def plot_reliable(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
                 color=COLOURS[look],
                 marker=MARKERS[look],
                 markersize=4,
-                label=title,
+                label=title.replace("+", " + "),
             )
         _log_axis(ax, curve["kept"])
+        lowest = left_edge(100 * pd.concat([line["mean"] for line in lines.values()]))
+        ax.set_ylim(lowest, 101.5)  # all of it, so that a small drop looks small
         ax.set(title=dataset, xlabel="kept of each class, at most", ylabel="cluster accuracy (%)")
     named = [ax.get_legend_handles_labels() for ax in axes]
     handles = {label: handle for pair in named for handle, label in zip(*pair)}
@@ -163,6 +167,7 @@ def _panels(count: int):
         rows, columns, figsize=(max(4.4, 3.5 * columns), 0.6 + 3.1 * rows), squeeze=False,
         layout="constrained",
     )  # fmt: skip
+    fig.get_layout_engine().set(wspace=0.06)  # labels of neighbours stay apart
     for ax in axes.flat[count:]:
         ax.set_visible(False)
     return fig, list(axes.flat[:count])

@@ -195,12 +195,15 @@ def baselines_overview(table, method: str = "turtle", baselines=("k-means", "hum
     import pandas as pd
 
     rows = []
-    for spaces, frame in table.groupby("spaces"):
-        row = {"spaces": spaces}
+    table = table[table[method].notna()]
+    for spaces in sorted(set(table["spaces"]), key=lambda s: (s.count("+"), s)):
+        row, frame = {"spaces": spaces}, table[table["spaces"] == spaces]
         for baseline in baselines:
             ahead = (frame[method] - frame[baseline]).astype(float).dropna()
             row[f"{method} − {baseline}"] = signed(ahead.mean())
-            row[f"ahead of {baseline}"] = f"{(ahead > 0).sum()} of {len(ahead)}"
+            row[f"ahead of {baseline}"] = (
+                f"{(ahead > 0).sum()} of {len(ahead)}" if len(ahead) else "–"
+            )
         rows.append(row)
     columns = [f"{text}{b}" for b in baselines for text in (f"{method} − ", "ahead of ")]
     return pd.DataFrame(rows, columns=["spaces", *columns])

@@ -86,7 +86,7 @@ FIGURES = {
     "vs_probe": lambda: plot_vs_probe({"one": pairs(), "not run": pairs()[:0]}),
     "reported": lambda: plot_reported(table(), ("cluster_accuracy",)),
     "aggregation": lambda: plot_aggregation({"stl10": aggregation()}),
-    "reliable": lambda: plot_reliable({"stl10": {"moco + dino": reliability()}}),
+    "reliable": lambda: plot_reliable({"stl10": {"moco+dino": reliability()}}),
 }
 EMPTY = {
     "benchmark": lambda: plot_transfer_benchmark(table()[:0], COLUMNS),
