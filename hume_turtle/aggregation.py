@@ -9,12 +9,10 @@ import numpy as np
 
 from hume_turtle.metrics import cluster_accuracy, match_clusters
 from hume_turtle.tables import cell
-from hume_turtle.voting import vote_shares
-
-VOTES_AT_ONCE = 1 << 24  # votes are counted for so many (run, row, class) at a time: 64 MB
+from hume_turtle.voting import majority_vote, matched
 
 
-def majority_vote(run_labels: np.ndarray, run_scores: np.ndarray, n_classes: int) -> np.ndarray:
+def scored_vote(run_labels: np.ndarray, run_scores: np.ndarray, n_classes: int) -> np.ndarray:
     """The labels (n,) that most runs give, as HUME's fit decides them.
 
     Args:
@@ -24,12 +22,7 @@ def majority_vote(run_labels: np.ndarray, run_scores: np.ndarray, n_classes: int
         n_classes: number of classes C.
     """
     best = int(np.argmax(run_scores))
-    places = [match_clusters(run_labels[best], run, n_classes=n_classes) for run in run_labels]
-    places = np.array([[place[c] for c in range(n_classes)] for place in places])  # (runs, C)
-    matched = np.take_along_axis(places, run_labels, axis=1)  # (runs, n)
-    rows = max(1, VOTES_AT_ONCE // (len(run_labels) * n_classes))
-    parts = [matched[:, i : i + rows] for i in range(0, matched.shape[1], rows)]
-    return np.concatenate([vote_shares(part, best, n_classes).argmax(1) for part in parts])
+    return majority_vote(matched(run_labels, best, n_classes), best, n_classes)
 
 
 def aggregation_curve(y, run_labels, run_scores, n_classes: int, draws: int = 10, seed: int = 0):
@@ -66,7 +59,7 @@ def aggregation_curve(y, run_labels, run_scores, n_classes: int, draws: int = 10
         for draw in range(total if count == 1 else 1 if count == total else draws):
             drawn = [draw] if count == 1 else generator.choice(total, count, replace=False)
             chosen = np.sort(drawn)
-            vote = majority_vote(run_labels[chosen], run_scores[chosen], n_classes)
+            vote = scored_vote(run_labels[chosen], run_scores[chosen], n_classes)
             best = accuracy[chosen][np.argmax(run_scores[chosen])]
             rows.append((count, draw, accuracy[chosen].mean(), best, cluster_accuracy(y, vote)))
     return pd.DataFrame(rows, columns=["runs", "draw", "single", "best", "vote"])

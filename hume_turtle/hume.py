@@ -35,7 +35,7 @@ from hume_turtle.probes import cross_validation_score
 from hume_turtle.sampling import draw_inner_heads, draw_subsets
 from hume_turtle.task_encoder import OrthonormalEncoder, linear_logits, sparsemax, with_constant
 from hume_turtle.unrolled import HeadSpace, UnrolledDescent
-from hume_turtle.voting import class_order, vote_shares
+from hume_turtle.voting import class_order, majority_vote, vote_shares
 
 JOINT = ("seed", "n_runs", "entropy_weight", "outer_lr")  # settings that joint runs may differ in
 
@@ -224,7 +224,7 @@ class Hume(LabelingEstimator):
             order = class_order(reference, run, self.n_classes)
             self.heads_[0][r] = self.heads_[0][r][order]
         self.run_labels_ = self._logits(spaces[0]).argmax(-1).numpy()  # ties as `predict` has them
-        self.labels_ = vote_shares(self.run_labels_, best, self.n_classes).argmax(-1)
+        self.labels_ = majority_vote(self.run_labels_, best, self.n_classes)
 
     def _schedule(self) -> Schedule:
         if self.recipe == "fast":

@@ -21,9 +21,9 @@ from hume_turtle.embeddings import load_labels, load_spaces, part
 from hume_turtle.estimator import LabelingEstimator
 from hume_turtle.files import atomic_write
 from hume_turtle.hume import Hume
-from hume_turtle.metrics import evaluate, match_clusters
+from hume_turtle.metrics import evaluate
 from hume_turtle.turtle import Turtle
-from hume_turtle.voting import vote_shares
+from hume_turtle.voting import majority_vote, matched
 
 FORMAT = 1  # of saved files
 METHODS = ("turtle", "hume", "hume-transductive")
@@ -212,7 +212,9 @@ def _evaluated(
         labelings.append(labeling)
         classes = max(classes, len(task.heads[0]))
     if len(labelings) > 1:
-        yield "vote", evaluate(truth, majority_vote(labelings, classes))
+        # HUME's scores of runs are in a pickle, which is never opened: the first decides ties.
+        labelings = matched(np.stack(labelings), 0, classes)
+        yield "vote", evaluate(truth, majority_vote(labelings, 0, classes))
 
 
 def _rows(root: str | Path, dataset: str, spaces: tuple[str, ...], split: str) -> list[np.ndarray]:
@@ -234,20 +236,3 @@ def _labels(root: str | Path, dataset: str, split: str) -> np.ndarray:
         if split != "all":
             raise
     return np.concatenate([_labels(root, dataset, part) for part in ("train", "test")])
-
-
-def majority_vote(labelings: list[np.ndarray], n_classes: int, chunk: int = 256) -> np.ndarray:
-    """The class that most labelings (n,) choose, (n,); the first decides ties.
-
-    Their classes are matched to the first's. The rows go in chunks, because the votes of a hundred
-    runs in a thousand classes do not fit in memory.
-    """
-    matched = np.empty((len(labelings), len(labelings[0])), np.int64)  # (runs, n)
-    for run, labels in zip(matched, labelings):
-        place = match_clusters(labelings[0], labels, n_classes=n_classes)
-        run[:] = np.array([place[c] for c in range(n_classes)])[labels]
-    parts = [
-        vote_shares(matched[:, start : start + chunk], 0, n_classes).argmax(axis=1)
-        for start in range(0, matched.shape[1], chunk)
-    ]
-    return np.concatenate(parts)

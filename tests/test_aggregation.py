@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hume_turtle import Hume, aggregation
+from hume_turtle import Hume, voting
 from hume_turtle.aggregation import (
     aggregation_curve,
     aggregation_overview,
-    majority_vote,
     mean_reliability,
     numbers_of_runs,
     reliability_curve,
     reliability_overview,
+    scored_vote,
 )
 from hume_turtle.metrics import cluster_accuracy
 
@@ -34,7 +34,7 @@ def test_the_vote_is_right_where_runs_err_on_different_rows():
     labelings = noisy_runs(9, 2)
     scores = np.linspace(0.5, 0.9, 9)
     assert max(cluster_accuracy(TRUTH, run) for run in labelings) < 0.9
-    vote = majority_vote(labelings, scores, 3)
+    vote = scored_vote(labelings, scores, 3)
     assert cluster_accuracy(TRUTH, vote) == 1
     curve = aggregation_curve(TRUTH, labelings, scores, 3, draws=4)
     assert curve["runs"].value_counts().to_dict() == {1: 9, 2: 4, 3: 4, 5: 4, 9: 1}
@@ -49,7 +49,7 @@ def test_the_vote_is_right_where_runs_err_on_different_rows():
 def test_the_best_run_decides_ties_and_is_chosen_by_its_score_not_by_the_truth():
     labelings = np.array([TRUTH, np.roll(TRUTH, 1)])
     for scores, better in (([0.9, 0.1], 0), ([0.1, 0.9], 1)):
-        np.testing.assert_array_equal(majority_vote(labelings, scores, 3), labelings[better])
+        np.testing.assert_array_equal(scored_vote(labelings, scores, 3), labelings[better])
         last = aggregation_curve(TRUTH, labelings, scores, 3).iloc[-1]
         assert last["best"] == cluster_accuracy(TRUTH, labelings[better])
 
@@ -60,8 +60,8 @@ def test_the_vote_of_all_runs_is_the_fits_own(blobs, monkeypatch):
     fit = Hume(3, n_runs=5, device="cpu", **settings).fit(spaces)
     shuffled = np.array([np.roll([0, 1, 2], r)[run] for r, run in enumerate(fit.run_labels_)])
     best = int(np.argmax(fit.run_scores_))
-    monkeypatch.setattr(aggregation, "VOTES_AT_ONCE", 5 * 3 * 7)  # seven rows at a time
-    vote = majority_vote(shuffled, fit.run_scores_, 3)
+    monkeypatch.setattr(voting, "VOTES_AT_ONCE", 3 * 7)  # seven rows at a time
+    vote = scored_vote(shuffled, fit.run_scores_, 3)
     np.testing.assert_array_equal(vote, np.roll([0, 1, 2], best)[fit.labels_])
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from hume_turtle import Hume, Turtle
 from hume_turtle.embeddings import embedding_path, npy_bytes, save_labels
 from hume_turtle.metrics import cluster_accuracy
-from hume_turtle.tasks import Task, evaluate_tasks, majority_vote, saved_tasks, task_path
+from hume_turtle.tasks import Task, evaluate_tasks, saved_tasks, task_path
 
 RNG = np.random.default_rng(0)
 HEADS = tuple(RNG.normal(size=(3, d + 1)).astype(np.float32) for d in (4, 6))
@@ -194,12 +194,3 @@ def test_all_rows_are_train_then_test(root):
 def test_a_folder_without_tasks(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"import them"):
         saved_tasks(tmp_path)
-
-
-def test_votes_do_not_depend_on_the_chunks():
-    first = RNG.integers(4, size=100)
-    noisy = [np.where(RNG.random(100) < 0.1, RNG.integers(4, size=100), first) for _ in range(9)]
-    renamed = [RNG.permutation(4)[labels] for labels in noisy]
-    found = majority_vote([first, *renamed], 4)
-    np.testing.assert_array_equal(found, majority_vote([first, *renamed], 4, chunk=7))
-    np.testing.assert_array_equal(found, first)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from hume_turtle.voting import class_order, vote_shares
+from hume_turtle import voting
+from hume_turtle.voting import class_order, majority_vote, matched, vote_shares
 
 
 def test_class_order_undoes_a_renaming():
@@ -20,3 +21,14 @@ def test_vote_shares_by_hand():
         np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
         assert (shares.argmax(1) == labels).all()
     np.testing.assert_allclose(vote_shares(labelings, 0, 4)[0] * 4.5, [2.5, 2, 0, 0])
+
+
+def test_the_vote_of_renamed_noisy_labelings_is_what_they_are_noise_of(monkeypatch):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(4, size=100)
+    noisy = [np.where(rng.random(100) < 0.1, rng.integers(4, size=100), truth) for _ in range(9)]
+    renamed = np.stack([truth, *(rng.permutation(4)[labels] for labels in noisy)])
+    found = majority_vote(matched(renamed, 0, 4), 0, 4)
+    np.testing.assert_array_equal(found, truth)
+    monkeypatch.setattr(voting, "VOTES_AT_ONCE", 4 * 7)  # seven rows at a time
+    np.testing.assert_array_equal(majority_vote(matched(renamed, 0, 4), 0, 4), found)
