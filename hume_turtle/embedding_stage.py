@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from hume_turtle.embeddings import kept_rows_of, load_labels, load_sidecar, save_labels
+from hume_turtle.embeddings import is_imported, kept_rows_of, load_labels, save_labels
 from hume_turtle.encoders import Encoder, load_encoder
 from hume_turtle.extraction import extract
 from hume_turtle.files import atomic_write
@@ -42,7 +41,7 @@ def embed_dataset(suite: Suite, dataset: str) -> None:
     for space in (folder / dataset).iterdir():
         if space.name not in suite.space_names:
             shutil.rmtree(space)
-    computed = [space for space in suite.space_names if not imported(folder, dataset, space)]
+    computed = [space for space in suite.space_names if not is_imported(folder, dataset, space)]
     if not computed:
         print(f"{dataset}: all embeddings were imported")
         return
@@ -57,15 +56,6 @@ def embed_dataset(suite: Suite, dataset: str) -> None:
             extract(images, encoder, folder, restart=True, **options)
     for images in splits.values():
         save_true_labels(suite, dataset, images)
-
-
-def imported(folder: Path, dataset: str, space: str) -> bool:
-    """Whether both splits are there and were not computed here."""
-    try:
-        sidecars = [load_sidecar(folder, dataset, space, split) for split in SPLITS]
-    except FileNotFoundError:
-        return False
-    return all("source" in sidecar.get("settings", {}) for sidecar in sidecars)
 
 
 def suite_encoder(suite: Suite, dataset: str, space: str) -> Encoder:
@@ -87,7 +77,7 @@ def save_true_labels(suite: Suite, dataset: str, images: ImageDataset) -> None:
         return
     kept = kept_rows_of(suite.data / "embeddings", dataset, suite.space_names, images.split)
     folder, labels = suite.data / "labels", images.labels[kept]
-    if any(imported(suite.data / "embeddings", dataset, space) for space in suite.space_names):
+    if any(is_imported(suite.data / "embeddings", dataset, space) for space in suite.space_names):
         check_order(load_labels(folder, dataset, images.split), labels, dataset, images.split)
     save_labels(folder, dataset, images.split, labels)
     for kind, other in images.attributes.items():

@@ -178,6 +178,15 @@ def load_sidecar(root: str | Path, dataset: str, space: str, split: str) -> dict
     return sidecar
 
 
+def is_imported(root: str | Path, dataset: str, space: str) -> bool:
+    """Whether train and test are there and came out of a released archive (imports.py)."""
+    try:
+        sidecars = [load_sidecar(root, dataset, space, split) for split in ("train", "test")]
+    except FileNotFoundError:
+        return False
+    return all("source" in sidecar.get("settings", {}) for sidecar in sidecars)
+
+
 def load_spaces(
     root: str | Path, dataset: str, spaces: Sequence[str], split: str, scale: str = "unit-rms"
 ) -> list[np.ndarray]:

@@ -54,16 +54,22 @@ def fresh_folder(path: Path) -> Path:
 def pretrain(suite: Suite) -> None:
     """The networks that are trained here: one on letters for all datasets, MoCo on each dataset.
 
-    `pretrain.datasets` names those for MoCo, by default all. With `resume`, finished networks are
-    kept and a killed training goes on.
+    `pretrain.datasets` names those for MoCo, by default all; none is trained where its embeddings
+    were imported. With `resume`, finished networks are kept and a killed training goes on.
     """
+    from hume_turtle.embeddings import is_imported
+
     settings = suite.params["pretrain"]
     (suite.data / "networks").mkdir(parents=True, exist_ok=True)
     if not settings.get("resume", False):
         fresh_folder(suite.data / "networks")
     jobs = [(suite, "letters", None)] if "letters" in suite.space_names else []
     if "moco" in suite.space_names:
-        jobs += [(suite, "moco", dataset) for dataset in settings.get("datasets", suite.datasets)]
+        jobs += [
+            (suite, "moco", dataset)
+            for dataset in settings.get("datasets", suite.datasets)
+            if not is_imported(suite.data / "embeddings", dataset, "moco")
+        ]
     in_parallel(train_network, [job for job in jobs if not suite.network_path(*job[1:]).exists()])
 
 
