@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +94,8 @@ def draw(dataset: str, name: str, rng: np.random.Generator) -> Image.Image:
     return picture
 
 
-def stand_in(folder: Path) -> Path:
-    """The TURTLE suite in a checkout of its own, with three image folders and two encoders.
-
-    The encoders are real architectures with random weights.
-    """
+def checkout(folder: Path) -> Path:
+    """The project's files without results, in a folder of its own."""
     copied = [
         "hume_turtle",
         "notebooks",
@@ -115,6 +113,23 @@ def stand_in(folder: Path) -> Path:
         shutil.copytree(source, target, ignore=ignore) if source.is_dir() else shutil.copy(
             source, target
         )
+    return folder
+
+
+def commit(folder: Path, message: str) -> None:
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
+    if not (folder / ".git").exists():
+        run(folder, "git", "init", "-q")
+    run(folder, "git", "add", "-A")
+    run(folder, *git, "commit", "-qm", message)
+
+
+def stand_in(folder: Path) -> Path:
+    """The TURTLE suite with three image folders and two encoders.
+
+    The encoders are real architectures with random weights.
+    """
+    checkout(folder)
     rng = np.random.default_rng(0)
     for dataset, names in SHAPES.items():
         for split, count in (("train", 20), ("test", 8)):
@@ -159,10 +174,7 @@ def run(folder: Path, *command: str) -> str:
 def test_the_turtle_suite_runs_on_a_stand_in_and_survives_a_remote(tmp_path):
     """`dvc repro`, again, push to a local remote, clone, pull: nothing is left to do."""
     folder = stand_in(tmp_path / "checkout")
-    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
-    run(folder, "git", "init", "-q")
-    run(folder, "git", "add", "-A")
-    run(folder, *git, "commit", "-qm", "stand-in")
+    commit(folder, "stand-in")
     run(folder, "dvc", "repro", "suites/turtle/dvc.yaml")
 
     suite = Suite.open(folder / "suites/turtle")
@@ -180,11 +192,57 @@ def test_the_turtle_suite_runs_on_a_stand_in_and_survives_a_remote(tmp_path):
     again = "Data and pipelines are up to date"
     assert again in run(folder, "dvc", "repro", "suites/turtle/dvc.yaml")
     run(folder, "dvc", "remote", "add", "-d", "store", str(tmp_path / "remote"))
-    run(folder, "git", "add", "-A")
-    run(folder, *git, "commit", "-qm", "results")
+    commit(folder, "results")
     run(folder, "dvc", "push", "suites/turtle/dvc.yaml")
     clone = tmp_path / "clone"
     run(tmp_path, "git", "clone", "-q", str(folder), str(clone))
     shutil.copytree(folder / "data/images", clone / "data/images")  # not an output: users fetch it
     run(clone, "dvc", "pull", "suites/turtle/dvc.yaml")
     assert again in run(clone, "dvc", "repro", "suites/turtle/dvc.yaml")
+
+
+def released_embeddings(path: Path) -> Path:
+    """A zip in the layout of the embeddings that HUME's authors released: blobs in four spaces."""
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w") as archive:
+
+        def put(name: str, array: np.ndarray) -> None:
+            with archive.open(f"data/{name}.npy", "w") as file:
+                np.save(file, array)
+
+        for dataset, classes in (("stl10", 10), ("imagenet1000", 30)):
+            widths = {"mocov2": 64, "bit": 48, "clip": 40, "dino": 56}
+            centres = {space: rng.normal(size=(classes, d)) for space, d in widths.items()}
+            for split, n in (("train", 300), ("test", 120)):
+                labels = rng.integers(0, classes, n)
+                put(f"labels/{dataset}{split}_targets", labels)
+                for space, centre in centres.items():
+                    rows = centre[labels] + 0.5 * rng.normal(size=(n, widths[space]))
+                    put(f"representations/{space}/{dataset}{split}", rows.astype(np.float32))
+    return path
+
+
+@pytest.mark.slow
+def test_the_hume_suite_runs_from_released_embeddings_without_images(tmp_path):
+    folder = checkout(tmp_path / "checkout")
+    path = folder / "suites/hume/params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params["datasets"], params["classes"] = ["stl10", "imagenet"], {"stl10": 10, "imagenet": 30}
+    quick = {"n_runs": 3, "outer_steps": 40, "inner_steps": 30, "n_subsets": 2, "inner_lr": 0.05}
+    params["pretrain"]["datasets"] = ["stl10"]
+    params["fit"]["hume"]["settings"] = quick
+    params["fit"]["hume"]["datasets"]["imagenet"] |= {"outer_steps": 5, "inner_steps": 5}
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+    commit(folder, "stand-in")
+
+    archive = str(released_embeddings(tmp_path / "data.zip"))
+    command = (sys.executable, "-m", "hume_turtle.cli", "import", "hume-embeddings", archive)
+    run(folder, *command, "--output", "data/hume")
+    run(folder, "dvc", "repro", "suites/hume/dvc.yaml")
+    suite = Suite.open(folder / "suites/hume")
+    assert {p.stem for p in (folder / "figures/hume").iterdir()} == set(params["artefacts"])
+    board = pd.read_csv(folder / "figures/hume/scoreboard.csv")
+    run_here = board[board["status"] != "not run"]
+    assert set(run_here["dataset"]) == {"stl10", "imagenet"}
+    assert suite.scores().query("method == 'hume' and dataset == 'stl10'")["value"].mean() > 0.8
+    assert "up to date" in run(folder, "dvc", "repro", "suites/hume/dvc.yaml")
