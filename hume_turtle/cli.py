@@ -144,6 +144,9 @@ def run_embed(options: argparse.Namespace) -> None:
     from hume_turtle.extraction import extract
     from hume_turtle.extraction_bench import benchmark
 
+    shared = int(os.environ.get("WORLD_SIZE", 1)) > 1  # under torchrun
+    if shared and options.download:
+        raise ValueError("download first, by one process: leave out --download under torchrun")
     loaded = [
         load_dataset(options.dataset, split, options.images, options.download)
         for split in options.splits
@@ -157,7 +160,10 @@ def run_embed(options: argparse.Namespace) -> None:
             print(benchmark(images, encoder, **settings))
             continue
         policy = {"unreadable": options.unreadable, "restart": options.restart}
-        print(extract(images, encoder, options.output, **policy, **settings))
+        path = extract(images, encoder, options.output, **policy, **settings)
+        if shared and os.environ["RANK"] != "0":
+            continue
+        print(path)
         if options.labels and images.labels is not None:
             kept = kept_rows_of(options.output, images.name, [encoder.name], images.split)
             save_labels(options.labels, images.name, images.split, images.labels[kept])

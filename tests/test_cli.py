@@ -92,6 +92,14 @@ def test_embed_extracts_a_folder_of_images_and_resumes(tmp_path, capsys):
     assert "bf16" in capsys.readouterr().err
 
 
+def test_under_torchrun_nobody_downloads(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    arguments = ["embed", "--dataset", "dtd", "--encoder", "pixels", "--download"]
+    assert main([*arguments, "--images", str(tmp_path)]) == 2
+    assert "torchrun" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_embed_measures_its_throughput(tmp_path, capsys, monkeypatch):
     from hume_turtle import extraction_bench
 
