@@ -127,7 +127,7 @@ def run_stage(options: argparse.Namespace) -> None:
     takes_dataset = options.stage in ("embed", "fit", "baselines")
     if takes_dataset != (options.dataset is not None):
         raise ValueError(f"{options.stage} takes {'a' if takes_dataset else 'no'} dataset")
-    set_environment()
+    set_environment(progress=options.stage == "embed")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve busy machines
 
     from hume_turtle import pipeline
@@ -206,10 +206,10 @@ def run_bench(options: argparse.Namespace) -> None:
     measure(Suite.open(), options.dataset, options.full)
 
 
-def set_environment() -> None:
+def set_environment(progress: bool = False) -> None:
     """As many threads as params.yaml names, before torch is imported: they change the last bits.
 
-    And no progress bars, which the workers of a stage would draw over each other.
+    And no progress bars where the workers of a stage would draw them over each other.
     """
     import yaml
 
@@ -217,7 +217,8 @@ def set_environment() -> None:
         threads = str(yaml.safe_load(file)["threads"])
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = threads
-    os.environ["TQDM_DISABLE"] = "1"
+    if not progress:
+        os.environ["TQDM_DISABLE"] = "1"
 
 
 def run_label(options: argparse.Namespace) -> None:

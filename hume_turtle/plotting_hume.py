@@ -115,9 +115,8 @@ def plot_aggregation(curves: Mapping[str, pd.DataFrame]) -> Figure:
         for name, (colour, marker, label) in looks.items():
             mean, deviation = by_runs[name], spread[name]
             ax.plot(at, mean, marker=marker, color=colour, markersize=4, label=label)
-            ax.fill_between(
-                at, mean - deviation, mean + deviation, color=colour, alpha=0.12, linewidth=0
-            )
+            low, high = (mean - deviation).clip(0), (mean + deviation).clip(upper=100)
+            ax.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0)
         _log_axis(ax, at)
         ax.set(title=title, xlabel="runs", ylabel="cluster accuracy (%)")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
