@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -91,6 +93,8 @@ def load_batches(
     if workers:
         images = shared(images)
         options = {"multiprocessing_context": _context(), "prefetch_factor": PREFETCH}
+        if os.name == "posix":
+            options["worker_init_fn"] = partial(end_with, os.getpid())
     return torch.utils.data.DataLoader(
         Images(images, preprocess),
         batch_sampler=batches,
@@ -100,6 +104,23 @@ def load_batches(
         generator=torch.Generator(),  # else it draws from the global one
         **options,
     )
+
+
+def end_with(reader: int, worker: int) -> None:
+    """Let a loader process end soon after the process that reads from it, even one killed.
+
+    PyTorch watches the loader's own parent, and that is the fork server.
+    """
+
+    def watch() -> None:
+        while True:
+            try:
+                os.kill(reader, 0)  # asks whether it is there
+            except ProcessLookupError:
+                os._exit(1)
+            time.sleep(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _context():

@@ -147,11 +147,29 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_
 
 def test_a_killed_process_is_resumed(tmp_path, whole):
     command = script(tmp_path, "die_at=6, kill=9", "'workers': 2")
-    killed = subprocess.run([sys.executable, *command], env=ENVIRONMENT)
+    marked = {**ENVIRONMENT, "READERS_OF": str(tmp_path)}
+    killed = subprocess.run([sys.executable, *command], env=marked)
     assert killed.returncode == -signal.SIGKILL
     encoder = tiny()
     assert content(extract(images(), encoder, tmp_path, **QUICK)) == whole
     assert encoder.network.images == N - 16
+    for _ in range(100):  # its loader processes do not outlive it for long
+        if not processes_with(f"READERS_OF={tmp_path}"):
+            break
+        time.sleep(0.2)
+    assert processes_with(f"READERS_OF={tmp_path}") == []
+
+
+def processes_with(variable: str) -> list[str]:
+    """Processes with that in their environment, where the system tells."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(process.name)
+        except OSError:  # gone, or not ours
+            continue
+    return found
 
 
 def forked(*functions) -> list[int]:
