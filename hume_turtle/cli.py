@@ -5,16 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from urllib.error import URLError
 
 DESCRIPTION = "Human labelings found with no labels: HUME and TURTLE."
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; bad input ends with one line on standard error and exit code 2."""
+    """Run one command; bad input ends with one line on standard error and exit code 2.
+
+    So does what the system refuses: a full disk, no permission, no network.
+    """
     options = parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, FileNotFoundError) as error:
+    except URLError as error:
+        what = getattr(options, "dataset", None) or "what is missing"
+        message = f"cannot download {what}: {error.reason}"
+        print(f"hume-turtle {options.command}: {message}", file=sys.stderr)
+        return 2
+    except (ValueError, OSError) as error:
         print(f"hume-turtle {options.command}: {error}", file=sys.stderr)
         return 2
     return 0
@@ -72,13 +81,20 @@ def add_embed(commands) -> None:
         description="Writes <output>/<dataset>/<encoder>/<split>.npy and a JSON sidecar; a killed "
         "run goes on where it was. Under torchrun each process takes its share.",
     )
-    command.add_argument("--dataset", required=True, help="a name, or folder:<path>")
+    command.add_argument(
+        "--dataset", required=True, help="a name, or folder:<path>, which is called as the folder"
+    )
     command.add_argument("--encoder", required=True, help="clip-vit-l-14, timm:<name>, ...")
     command.add_argument("--output", default="data/embeddings", help="folder of the embeddings")
     command.add_argument("--labels", help="folder for the true labels, which only scores may see")
     command.add_argument("--images", default="data/images", help="folder where datasets lie")
     command.add_argument("--download", action="store_true", help="fetch a missing dataset")
-    command.add_argument("--splits", nargs="+", default=["train", "test"])
+    command.add_argument(
+        "--splits",
+        nargs="+",
+        default=["train", "test"],
+        help="train and test by default; train alone for a folder that has no such parts",
+    )
     command.add_argument("--checkpoint", help="local file of the encoder's weights")
     command.add_argument("--weights", default="pretrained", help="pretrained, or random")
     command.add_argument("--precision", default="fp32", help="fp32, fp16 or bf16")
@@ -90,7 +106,7 @@ def add_embed(commands) -> None:
     )
     command.add_argument("--restart", action="store_true", help="discard what other settings made")
     command.add_argument(
-        "--benchmark", action="store_true", help="only measure: images per second, and their ratio"
+        "--benchmark", action="store_true", help="only measure images per second, for some minutes"
     )
     command.set_defaults(run=run_embed)
 
@@ -139,7 +155,7 @@ def run_stage(options: argparse.Namespace) -> None:
 
 def run_embed(options: argparse.Namespace) -> None:
     from hume_turtle.datasets import load_dataset
-    from hume_turtle.embeddings import kept_rows_of, save_labels
+    from hume_turtle.embeddings import kept_rows_of, load_sidecar, save_labels
     from hume_turtle.encoders import load_encoder
     from hume_turtle.extraction import extract
     from hume_turtle.extraction_bench import benchmark
@@ -157,6 +173,7 @@ def run_embed(options: argparse.Namespace) -> None:
     }
     for images in loaded:
         if options.benchmark:
+            print("three rounds of 20 seconds each for both, and start-ups: some minutes")
             print(benchmark(images, encoder, **settings))
             continue
         policy = {"unreadable": options.unreadable, "restart": options.restart}
@@ -164,6 +181,11 @@ def run_embed(options: argparse.Namespace) -> None:
         if shared and os.environ["RANK"] != "0":
             continue
         print(path)
+        skipped = load_sidecar(options.output, images.name, encoder.name, images.split)["skipped"]
+        if skipped:
+            print(f"{len(skipped)} images could not be read; {path.stem}.json lists them")
+        if options.labels and images.labels is None:
+            print(f"no labels are known for {images.name}, so none are written")
         if options.labels and images.labels is not None:
             kept = kept_rows_of(options.output, images.name, [encoder.name], images.split)
             save_labels(options.labels, images.name, images.split, images.labels[kept])
@@ -194,6 +216,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
         print(scores.pivot(index=keys, columns="metric", values="value").round(4).to_string())
     if len(left_out):
         print("not evaluated:", left_out.to_string(index=False), sep="\n")
+    if not len(scores):
+        raise ValueError("no task could be evaluated")
 
 
 def run_bench(options: argparse.Namespace) -> None:

@@ -107,11 +107,43 @@ def test_embed_measures_its_throughput(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(extraction_bench, "benchmark", lambda *a, **k: seen.append(k) or "ratio 1")
     arguments = ["embed", "--dataset", "digits", "--encoder", "pixels", "--benchmark"]
     assert main([*arguments, "--splits", "test", "--output", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "ratio 1\n"
+    assert capsys.readouterr().out.endswith("ratio 1\n")
     assert seen == [
         {"precision": "fp32", "batch_size": "auto", "workers": "auto", "device": "auto"}
     ]
     assert not list(tmp_path.iterdir())
+
+
+def test_without_a_network_a_download_ends_with_one_line(tmp_path, capsys, monkeypatch):
+    from urllib.error import URLError
+
+    from hume_turtle import datasets
+
+    def fetch(*arguments):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setitem(datasets.BUILDERS, "dtd", fetch)
+    assert main(["embed", "--dataset", "dtd", "--encoder", "pixels", "--download"]) == 2
+    assert capsys.readouterr().err == (
+        "hume-turtle embed: cannot download dtd: Name or service not known\n"
+    )
+
+
+def test_unreadable_images_and_unknown_labels_are_said(tmp_path, capsys):
+    from PIL import Image
+
+    (tmp_path / "flat").mkdir()
+    for i in range(3):
+        Image.new("L", (8, 8), 60 * i).save(tmp_path / "flat" / f"{i}.png")
+    (tmp_path / "flat" / "1.png").write_bytes(b"no image")
+    arguments = ["embed", "--dataset", f"folder:{tmp_path / 'flat'}", "--encoder", "pixels"]
+    arguments += ["--splits", "train", "--workers", "0", "--unreadable", "skip"]
+    folders = ["--output", str(tmp_path / "out"), "--labels", str(tmp_path / "labels")]
+    assert main([*arguments, *folders]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "1 images could not be read; train.json lists them"
+    assert lines[2].startswith("no labels are known for flat")
+    assert not (tmp_path / "labels").exists()
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path, capsys):
