@@ -119,7 +119,7 @@ def add_released(commands) -> None:
     )
     command.add_argument("kind", choices=IMPORTS)
     command.add_argument("archive", help=".zip file")
-    command.add_argument("--output", required=True, help="folder, for example data/imported/hume")
+    command.add_argument("--output", required=True, help="folder; data/<suite> for embeddings")
     command.add_argument("--overwrite", action="store_true", help="replace an earlier import")
     command.set_defaults(run=run_import)
 

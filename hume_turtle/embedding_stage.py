@@ -14,6 +14,7 @@ import numpy as np
 
 from hume_turtle.embeddings import is_imported, kept_rows_of, load_labels, save_labels
 from hume_turtle.encoders import Encoder, load_encoder
+from hume_turtle.estimator import pick_device
 from hume_turtle.extraction import extract
 from hume_turtle.files import atomic_write
 from hume_turtle.images import ImageDataset
@@ -21,6 +22,7 @@ from hume_turtle.suite import Suite
 from hume_turtle.zero_shot import cached_text_features
 
 SPLITS = ("train", "test")
+MADE = ("embeddings", "labels", "text")  # a folder each for a dataset
 EXTRACTION = {"batch_size": 256, "workers": 0, "device": "cpu"}  # what suits small images
 
 
@@ -34,9 +36,9 @@ def embed_dataset(suite: Suite, dataset: str) -> None:
     """
     section, folder = suite.params["embed"], suite.data / "embeddings"
     if not section.get("resume", False):
-        for kind in ("embeddings", "labels"):
+        for kind in MADE:
             shutil.rmtree(suite.data / kind / dataset, ignore_errors=True)
-    for kind in ("embeddings", "labels", "text"):
+    for kind in MADE:
         (suite.data / kind / dataset).mkdir(parents=True, exist_ok=True)
     for space in (folder / dataset).iterdir():
         if space.name not in suite.space_names:
@@ -49,6 +51,7 @@ def embed_dataset(suite: Suite, dataset: str) -> None:
     options = {**EXTRACTION, **section.get("extraction", {})}
     for space in computed:
         encoder = suite_encoder(suite, dataset, space)
+        encoder.to(pick_device(options["device"]))  # ImageNet's 80,000 prompts need it too
         if encoder.encode_text is not None and splits["train"].class_names:
             names = splits["train"].class_names
             cached_text_features(suite.data / "text", dataset, encoder, names)
