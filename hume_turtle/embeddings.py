@@ -100,11 +100,11 @@ def part(name: str) -> str:
 
 
 def save_embedding(
-    root: str | Path, dataset: str, split: str, embedding: np.ndarray, encoder: Encoder
+    root: str | Path, dataset: str, split: str, embedding: np.ndarray, encoder: Encoder, **stated
 ) -> Path:
     """Write (n, d) unscaled rows as float32 and their sidecar, whole or not at all; the .npy.
 
-    The space is the encoder's name.
+    The space is the encoder's name. stated: what else the sidecar says, or says otherwise.
     """
     if embedding.ndim != 2:
         raise ValueError(f"an embedding is (n, d), got shape {embedding.shape}")
@@ -122,6 +122,7 @@ def save_embedding(
         "skipped": [],
         "versions": {library: version(library) for library in LIBRARIES},
         **file_statistics(path),
+        **stated,
     }
     with atomic_write(path.with_suffix(".json"), "w") as file:
         file.write(json.dumps(sidecar, indent=2) + "\n")

@@ -29,12 +29,10 @@ import numpy as np
 
 from hume_turtle.embeddings import (
     embedding_path,
-    file_statistics,
     load_embedding,
     load_sidecar,
-    npy_bytes,
+    save_embedding,
 )
-from hume_turtle.files import atomic_write
 from hume_turtle.frozen import Encoder
 
 PLAIN_PROMPT = "a photo of a {}."  # for classes without published prompts (CLIP, Section 3.1.4)
@@ -212,26 +210,18 @@ def save_text_features(
     """Write (C, d) text embeddings and their sidecar, whole or not at all; the .npy's path."""
     if features.ndim != 2 or len(features) != len(class_names):
         raise ValueError(f"features of {len(class_names)} classes, got shape {features.shape}")
-    path = embedding_path(root, dataset, encoder.name, SPLIT)
-    with atomic_write(path) as file:
-        file.write(npy_bytes(np.asarray(features, np.float32)))
     published = dataset in prompt_datasets()
-    sidecar = {
-        "dataset": dataset,
-        "encoder": encoder.name,
-        "settings": encoder.settings,
-        "classes": list(class_names),
-        "source": load_prompts(dataset).source if published else "CLIP, Section 3.1.4",
-        "fingerprint": fingerprint(prompts_for(dataset, class_names), encoder.settings),
-        "rows": features.shape[0],
-        "dimensions": features.shape[1],
-        "skipped": [],
-        "versions": {library: version(library) for library in LIBRARIES},
-        **file_statistics(path),
-    }
-    with atomic_write(path.with_suffix(".json"), "w") as file:
-        file.write(json.dumps(sidecar, indent=2) + "\n")
-    return path
+    return save_embedding(
+        root,
+        dataset,
+        SPLIT,
+        features,
+        encoder,
+        classes=list(class_names),
+        source=load_prompts(dataset).source if published else "CLIP, Section 3.1.4",
+        fingerprint=fingerprint(prompts_for(dataset, class_names), encoder.settings),
+        versions={library: version(library) for library in LIBRARIES},
+    )
 
 
 def load_text_features(

@@ -15,6 +15,21 @@ def one_thread():
         yield
 
 
+@pytest.fixture
+def style():
+    """The project's style for figures, which are drawn on no screen and closed afterwards."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    from hume_turtle.plotting import set_style
+
+    with matplotlib.rc_context():
+        plt.switch_backend("Agg")
+        set_style()
+        yield
+        plt.close("all")
+
+
 @pytest.fixture(scope="session")
 def blobs():
     """`blobs(n, n_classes, dims)`: well-separated classes in every space, and which row is whose.

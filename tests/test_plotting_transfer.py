@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +15,6 @@ from hume_turtle.plotting import (
     plot_transfer_benchmark,
     plot_vs_probe,
     plot_vs_zeroshot,
-    set_style,
 )
 
 PAIR = "clip-vit-l-14+dinov2"
@@ -25,13 +22,7 @@ COLUMNS = {"k-means": ("k-means", PAIR), "one": ("turtle", "dinov2"), "turtle": 
 MAIN = {"cars": 60.0, "pets": 90.0, "dtd": np.nan}  # TURTLE's in the pair
 
 
-@pytest.fixture(autouse=True)
-def style():
-    with matplotlib.rc_context():
-        plt.switch_backend("Agg")
-        set_style()
-        yield
-        plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 def table(**constant) -> pd.DataFrame:
