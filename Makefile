@@ -8,7 +8,7 @@ ALLOWED := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info
 PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.10 python,\
              $(shell $(p) -c "$(ALLOWED)" >/dev/null 2>&1 && echo $(p))))
 
-# notebooks.py sets what its kernels need, cli.py the number of threads (params.yaml).
+# run_notebook.py sets what its kernels need, cli.py the number of threads (params.yaml).
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONHASHSEED := 0
 export MPLBACKEND := Agg

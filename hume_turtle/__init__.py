@@ -3,11 +3,18 @@
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["Hume", "Turtle", "__version__"]
+
+PUBLIC = {  # name: the module that defines it, imported on first use because torch takes seconds
+    "Hume": "hume_turtle.estimators.hume",
+    "Turtle": "hume_turtle.estimators.turtle",
+    "evaluate": "hume_turtle.evaluation.metrics",
+    "generalization_score": "hume_turtle.estimators.scores",
+    "select": "hume_turtle.estimators.selection",
+}
+__all__ = ["__version__", *PUBLIC]
 
 
 def __getattr__(name: str):
-    """Import the estimators when they are first asked for: torch takes seconds to import."""
-    if name in ("Hume", "Turtle"):
-        return getattr(import_module(f"hume_turtle.{name.lower()}"), name)
+    if name in PUBLIC:
+        return getattr(import_module(PUBLIC[name]), name)
     raise AttributeError(f"module 'hume_turtle' has no attribute {name!r}")

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "stage",
         help="run a stage of the suite in the current directory, as `dvc repro` does",
-        description="pipeline.py says what each stage does.",
+        description="stages.py says what each stage does.",
     )
     command.add_argument("stage", choices=STAGES)
     command.add_argument("dataset", nargs="?", help="of embed, fit and baselines")
@@ -146,19 +146,19 @@ def run_stage(options: argparse.Namespace) -> None:
     set_environment(progress=options.stage == "embed")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve busy machines
 
-    from hume_turtle import pipeline
-    from hume_turtle.suite import Suite
+    from hume_turtle.pipeline import stages as pipeline
+    from hume_turtle.pipeline.suite import Suite
 
     datasets = [options.dataset] if takes_dataset else []
     getattr(pipeline, options.stage)(Suite.open(), *datasets)
 
 
 def run_embed(options: argparse.Namespace) -> None:
-    from hume_turtle.datasets import load_dataset
-    from hume_turtle.embeddings import kept_rows_of, load_sidecar, save_labels
-    from hume_turtle.encoders import load_encoder
-    from hume_turtle.extraction import extract
-    from hume_turtle.extraction_bench import benchmark
+    from hume_turtle.benchmarks.extraction import benchmark
+    from hume_turtle.datasets.registry import load_dataset
+    from hume_turtle.encoders.registry import load_encoder
+    from hume_turtle.extraction.extract import extract
+    from hume_turtle.storage.embeddings import kept_rows_of, load_sidecar, save_labels
 
     shared = int(os.environ.get("WORLD_SIZE", 1)) > 1  # under torchrun
     if shared and options.download:
@@ -192,7 +192,7 @@ def run_embed(options: argparse.Namespace) -> None:
 
 
 def run_import(options: argparse.Namespace) -> None:
-    from hume_turtle.imports import import_released
+    from hume_turtle.released.importers import import_released
 
     imported = import_released(
         options.kind, options.archive, options.output, overwrite=options.overwrite
@@ -202,8 +202,8 @@ def run_import(options: argparse.Namespace) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    from hume_turtle.files import atomic_write
-    from hume_turtle.tasks import evaluate_tasks
+    from hume_turtle.released.tasks import evaluate_tasks
+    from hume_turtle.storage.files import atomic_write
 
     scores, left_out = evaluate_tasks(
         options.tasks, options.embeddings, options.labels, options.split
@@ -224,8 +224,8 @@ def run_bench(options: argparse.Namespace) -> None:
     set_environment()
     os.environ.pop("OMP_WAIT_POLICY", None)  # threads wait as they do for the library's users
 
-    from hume_turtle.bench import measure
-    from hume_turtle.suite import Suite
+    from hume_turtle.benchmarks.run import measure
+    from hume_turtle.pipeline.suite import Suite
 
     measure(Suite.open(), options.dataset, options.full)
 
@@ -248,8 +248,8 @@ def set_environment(progress: bool = False) -> None:
 def run_label(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from hume_turtle.files import atomic_write
-    from hume_turtle.turtle import Turtle
+    from hume_turtle.estimators.turtle import Turtle
+    from hume_turtle.storage.files import atomic_write
 
     model = Turtle(
         options.classes,

@@ -21,7 +21,7 @@ def style():
     import matplotlib
     import matplotlib.pyplot as plt
 
-    from hume_turtle.plotting import set_style
+    from hume_turtle.reporting.style import set_style
 
     with matplotlib.rc_context():
         plt.switch_backend("Agg")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hume_turtle.cli import main
-from hume_turtle.metrics import cluster_accuracy
+from hume_turtle.evaluation.metrics import cluster_accuracy
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def blobs(tmp_path):
 
 
 def test_label_writes_the_labels_of_your_embeddings(blobs, tmp_path, monkeypatch, capsys):
-    from hume_turtle.turtle import Turtle
+    from hume_turtle.estimators.turtle import Turtle
 
     path, truth = blobs
     quick = {**Turtle.__init__.__kwdefaults__, "outer_steps": 200, "outer_lr": 0.01}
@@ -57,13 +57,14 @@ def test_a_stage_outside_a_suite_says_so(tmp_path, monkeypatch, capsys):
 
 
 def test_bench_measures_the_suite_here(tmp_path, monkeypatch):
-    from hume_turtle import bench, cli
+    from hume_turtle import cli
+    from hume_turtle.benchmarks import run
 
     seen = []
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("suite: tiny")
     monkeypatch.setattr(cli, "set_environment", lambda: None)  # it is of the whole process
-    monkeypatch.setattr(bench, "measure", lambda suite, *rest: seen.append((suite.name, *rest)))
+    monkeypatch.setattr(run, "measure", lambda suite, *rest: seen.append((suite.name, *rest)))
     assert main(["bench"]) == main(["bench", "--dataset", "stl10", "--full"]) == 0
     assert seen == [("tiny", "digits", False), ("tiny", "stl10", True)]
 
@@ -101,10 +102,10 @@ def test_under_torchrun_nobody_downloads(tmp_path, capsys, monkeypatch):
 
 
 def test_embed_measures_its_throughput(tmp_path, capsys, monkeypatch):
-    from hume_turtle import extraction_bench
+    from hume_turtle.benchmarks import extraction
 
     seen = []
-    monkeypatch.setattr(extraction_bench, "benchmark", lambda *a, **k: seen.append(k) or "ratio 1")
+    monkeypatch.setattr(extraction, "benchmark", lambda *a, **k: seen.append(k) or "ratio 1")
     arguments = ["embed", "--dataset", "digits", "--encoder", "pixels", "--benchmark"]
     assert main([*arguments, "--splits", "test", "--output", str(tmp_path)]) == 0
     assert capsys.readouterr().out.endswith("ratio 1\n")
@@ -117,7 +118,7 @@ def test_embed_measures_its_throughput(tmp_path, capsys, monkeypatch):
 def test_without_a_network_a_download_ends_with_one_line(tmp_path, capsys, monkeypatch):
     from urllib.error import URLError
 
-    from hume_turtle import datasets
+    from hume_turtle.datasets import registry as datasets
 
     def fetch(*arguments):
         raise URLError("Name or service not known")

@@ -1,0 +1,1 @@
+"""Seconds, memory and accuracy beside a plain reference."""

@@ -1,0 +1,146 @@
+"""How near extraction comes to the encoder's own speed: `benchmark`.
+
+Both are measured side by side on the same device: the encoder alone on one batch of prepared
+tensors that lies on the device already, and the whole of `extract`: images read and preprocessed
+by loader processes, copied to the device, encoded, copied back, written and synced to the disk.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from hume_turtle.datasets.images import ImageDataset
+from hume_turtle.encoders.encoder import Encoder
+from hume_turtle.extraction.distributed import Processes
+from hume_turtle.extraction.extract import STORED, own_device, place, reader_count, work
+from hume_turtle.extraction.journal import Journal
+from hume_turtle.extraction.loading import IN_FLIGHT, PREFETCH, Encoding, pick_batch_size
+from hume_turtle.extraction.plan import BATCHES, PRECISIONS, block_count, first_image
+
+TARGET = 0.9  # of the encoder's own throughput
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Images a second, medians over rounds.
+
+    Attributes:
+        alone: of the encoder on prepared tensors.
+        extraction: from image to disk.
+    """
+
+    alone: float
+    extraction: float
+    batch_size: int
+    workers: int
+
+    @property
+    def ratio(self) -> float:
+        return self.extraction / self.alone
+
+    def __str__(self) -> str:
+        return (
+            f"encoder alone {self.alone:.1f} images/s, extraction {self.extraction:.1f} images/s: "
+            f"ratio {self.ratio:.3f} (target {TARGET}), batches of {self.batch_size}, "
+            f"{self.workers} loader processes"
+        )
+
+
+class Repeated(Sequence):
+    """Images over and over, `count` in all."""
+
+    def __init__(self, images: Sequence, count: int) -> None:
+        self.images, self.count = images, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int):
+        return self.images[index % len(self.images)]
+
+
+def benchmark(
+    dataset: ImageDataset,
+    encoder: Encoder,
+    *,
+    precision: str = "fp32",
+    batch_size: int | str = "auto",
+    workers: int | str = "auto",
+    device: str | torch.device = "auto",
+    seconds: float = 20.0,
+    rounds: int = 3,
+) -> Throughput:
+    """Measure both in turn, `rounds` times, each for `seconds`; nothing is kept.
+
+    The images are repeated where they do not last that long. What the loader processes had ready
+    before the clock starts is not counted.
+    """
+    device = place(encoder, precision, own_device(device, Processes()))
+    example = first_image(dataset, encoder, PRECISIONS[precision])
+    if batch_size == "auto":
+        batch_size = pick_batch_size(encoder, example, device)
+    prepared = example.to(device).expand(batch_size, *example.shape).contiguous()
+    plan = {
+        "batch_size": batch_size,
+        "precision": precision,
+        "dtype": "float32" if precision == "fp32" else "float16",
+        "dimensions": encoder.encode(prepared[:1]).shape[1],
+    }
+    rate(encoder, prepared, seconds / 10)  # the first calls are slow
+    found = []
+    for _ in range(rounds):
+        alone = rate(encoder, prepared, seconds)
+        batches = int(1 + 1.5 * alone * seconds / batch_size)
+        count = reader_count(workers, batches, Processes())
+        ready = (PREFETCH + 1) * count + IN_FLIGHT + BATCHES
+        plan["images"] = (batches + ready) * batch_size
+        repeated = replace(dataset, images=Repeated(dataset.images, plan["images"]))
+        whole = extraction_rate(plan, repeated, encoder, device, count, ready, seconds)
+        found.append((alone, whole))
+    alone, whole = (median(rates) for rates in zip(*found))
+    return Throughput(alone, whole, batch_size, count)
+
+
+def rate(encoder: Encoder, images: torch.Tensor, seconds: float) -> float:
+    """Images a second of the encoder on one batch that is on its device."""
+    batches, start = 0, now(images.device)
+    while (spent := now(images.device) - start) < seconds or batches == 0:
+        for _ in range(BATCHES):  # as many in a row as extraction has
+            encoder.encode(images)
+        batches += BATCHES
+    return batches * len(images) / spent
+
+
+def now(device: torch.device) -> float:
+    """Seconds on the clock when the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def extraction_rate(
+    plan: dict, dataset: ImageDataset, encoder: Encoder, device, workers: int, ready: int, seconds
+) -> float:
+    """Images a second of extraction into a temporary file, after the first `ready` batches."""
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "rows.npy")
+        journal.begin(plan)
+        blocks = list(range(block_count(plan)))
+        encoding = Encoding(encoder, device, plan["batch_size"], STORED[plan["dtype"]])
+        done = work(journal, plan, dataset, encoding, blocks, workers)
+        for _ in range(ready):
+            next(done)
+        images, start = 0, time.perf_counter()
+        for count in done:
+            images += count
+            if (spent := time.perf_counter() - start) >= seconds:
+                break
+        done.close()
+    return images / spent

@@ -1,0 +1,131 @@
+"""Bad input gets a clear error before any work: settings, spaces and labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def check_number(name: str, value, low: float, *, whole: bool = False, open_low: bool = False):
+    """Raise ValueError unless `value` is a finite number of at least (or above) `low`."""
+    kind = int if whole else (int, float)
+    limit = 2**62 if whole else float(np.finfo(np.float32).max)  # of generators and tensors
+    value = value.item() if isinstance(value, np.generic) else value
+    fine = isinstance(value, kind) and not isinstance(value, bool) and abs(value) <= limit
+    if not fine or value < low or (open_low and value == low):
+        sort = "a whole number" if whole else "a number"
+        raise ValueError(
+            f"{name}={value!r}: {sort} {'above' if open_low else 'of at least'} {low} "
+            f"and at most {limit:.1e} is needed"
+        )
+
+
+def check_flag(name: str, value) -> None:
+    """Raise ValueError unless `value` is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}={value!r}: True or False is needed")
+
+
+def check_choice(name: str, value, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of the names."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: one of {', '.join(choices)} is needed")
+
+
+def check_spaces(spaces, n_classes: int | None = None, dims: list[int] | None = None):
+    """Turn one array or a list of arrays into K float arrays of the same rows, or say why not.
+
+    Args:
+        spaces: one array (n, d), or a list of K arrays (n, d_k): numpy, torch, pandas or nested
+            sequences; integers and half precision are accepted.
+        n_classes: if given, at least this many rows are needed.
+        dims: if given, the widths that the spaces must have.
+
+    Returns:
+        list of K arrays or tensors (n, d_k) of half, single or double precision.
+
+    Raises:
+        ValueError: naming the space and the number at fault.
+    """
+    spaces = list(spaces) if isinstance(spaces, (list, tuple)) else [spaces]
+    if not spaces:
+        raise ValueError("no representation space given: the list of spaces is empty")
+    spaces = [_check_space(k, space) for k, space in enumerate(spaces)]
+    rows = len(spaces[0])
+    for k, space in enumerate(spaces):
+        if len(space) != rows:
+            raise ValueError(
+                f"space {k} has {len(space)} rows, but space 0 has {rows}: "
+                "every space must hold the same images in the same order"
+            )
+    if n_classes is not None and rows < n_classes:
+        raise ValueError(f"space 0 has {rows} rows, fewer than n_classes={n_classes}")
+    if dims is not None:
+        check_dims([space.shape[1] for space in spaces], dims)
+    return spaces
+
+
+def check_dims(found: list[int], expected: list[int]) -> None:
+    """Raise ValueError unless the spaces have the widths of the fit."""
+    if len(found) != len(expected):
+        raise ValueError(f"{len(found)} spaces given, but the fit used {len(expected)}")
+    for k, (dim, wanted) in enumerate(zip(found, expected)):
+        if dim != wanted:
+            raise ValueError(f"space {k} has {dim} dimensions, but the fit used {wanted}")
+
+
+def _check_space(k: int, space):
+    if not isinstance(space, Tensor):
+        try:
+            space = np.asarray(space)
+        except ValueError as error:
+            raise ValueError(f"space {k} is not a two-dimensional array: {error}") from None
+        if space.dtype.kind not in "fiub":
+            raise ValueError(f"space {k} has dtype {space.dtype}: numbers are needed")
+    elif space.is_complex():
+        raise ValueError(f"space {k} has dtype {space.dtype}: real numbers are needed")
+    if space.ndim != 2:
+        raise ValueError(
+            f"space {k} has {space.ndim} dimension(s) with shape {tuple(space.shape)}: "
+            "two are needed, (n, d)"
+        )
+    if 0 in space.shape:
+        raise ValueError(f"space {k} is empty: its shape is {tuple(space.shape)}")
+    if isinstance(space, Tensor):
+        space = space.detach()
+        space = space if space.dtype.is_floating_point else space.to(torch.float32)
+    elif space.dtype not in (np.float16, np.float32, np.float64):
+        with np.errstate(over="ignore"):
+            space = space.astype(np.float32)
+    _check_finite(k, space)
+    return space
+
+
+def _check_finite(k: int, space, chunk: int = 1 << 12) -> None:
+    """In chunks, so that a memory map is never held whole in memory."""
+    bad = 0
+    for i in range(0, len(space), chunk):
+        part = torch.as_tensor(space[i : i + chunk]).to(torch.float32)
+        bad += int((~torch.isfinite(part)).sum())
+    if bad:
+        raise ValueError(f"space {k} holds {bad} values that are NaN or infinite in float32")
+
+
+def check_labels(labels, name: str = "labels") -> np.ndarray:
+    """One integer label a row as an int64 array (n,), from any one-dimensional array or list.
+
+    Raises ValueError for empty input, other shapes, and labels that are not whole numbers.
+    """
+    if hasattr(labels, "detach"):  # a tensor, perhaps on an accelerator
+        labels = labels.detach().cpu()
+    labels = np.asarray(labels)
+    if labels.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, not of shape {labels.shape}")
+    if labels.size == 0:
+        raise ValueError(f"{name} is empty")
+    if labels.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold integers, not {labels.dtype}")
+    if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.floor(labels))).all():
+        raise ValueError(f"{name} must hold whole numbers, found a fraction, NaN or infinity")
+    return labels.astype(np.int64)

@@ -1,0 +1,118 @@
+"""TURTLE's minimisation: explicit gradients, all runs in one batched product.
+
+`turtle.turtle_objective` says what is minimised; a test holds the gradient here to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from hume_turtle.core.batching import Batches
+from hume_turtle.core.cuda_graphs import Graphed
+from hume_turtle.core.inner_heads import Adam, head_gradient, train_heads
+from hume_turtle.core.task_encoders import SoftmaxEncoder, linear_logits
+
+
+def turtle_gradient(
+    labelings: list[Tensor], inner_logits: Iterable[Tensor], gamma: Tensor, weight: Tensor
+) -> tuple[list[Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Gradient of `turtle_objective` by the task encoder's logits, and the objective's terms.
+
+    By the labeling of space k it is
+    `G^k_ic = −1/(K n) Σ_j log_softmax(inner logits j)_ic + γ/n (log mean_i τ^k_ic + 1)`, and by the
+    logits behind it `τ^k ∘ (G^k − Σ_c τ^k ∘ G^k)`. Twice as fast as autograd; a test holds the two
+    together.
+
+    Args:
+        labelings: τ^k, K tensors (blocks, R, C, b).
+        inner_logits: K tensors likewise, of which one at a time is held.
+        gamma: (R,).
+        weight: (blocks, b), 1/n for each of the n rows and 0 for the filling of the last block.
+
+    Returns:
+        K tensors likewise; and loss, prediction error and entropy, each (R,).
+    """
+    spaces, weight = len(labelings), weight[:, None, None]  # (blocks, 1, 1, b)
+    surprise = 0
+    for logits in inner_logits:
+        surprise = surprise - logits.log_softmax(dim=-2)
+    error, entropy, gradients = 0, 0, []
+    for tau in labelings:
+        share = (tau * weight).sum((0, -1)).clamp_min(torch.finfo(tau.dtype).tiny)  # (R, C)
+        entropy = entropy + torch.special.entr(share).sum(-1)
+        expected = torch.linalg.vecdot(tau, surprise, dim=-2)  # (blocks, R, b)
+        error = error + (expected * weight[:, 0]).sum((0, -1)) / spaces
+        balance = gamma.view(-1, 1, 1) * (share.log() + 1).unsqueeze(-1)  # (R, C, 1)
+        by_tau = torch.add(balance, surprise, alpha=1 / spaces).mul_(weight)
+        centre = torch.linalg.vecdot(tau, by_tau, dim=-2).unsqueeze(-2)
+        gradients.append(by_tau.sub_(centre).mul_(tau))
+    return gradients, (error - gamma * entropy, error, entropy)
+
+
+@torch.no_grad()
+def minimise_turtle(
+    batches: Batches,
+    rows: Iterable[Tensor | None],
+    encoder: SoftmaxEncoder,
+    heads: Iterator[list[Tensor]],
+    *,
+    gamma: Tensor,
+    inner_steps: int,
+    inner_lr: Tensor,
+    outer_lr: Tensor,
+    warm_start: Tensor | bool,
+    decay: Sequence[float] | None = None,
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Minimise TURTLE's objective for R runs at once; the encoder is updated in place.
+
+    Args:
+        batches: the rows of K spaces.
+        rows: for each of T outer iterations the rows (B,) to use, or None for all of them.
+        encoder: the task encoders of R runs at their start.
+        heads: yields starts of the inner heads, K tensors (R, C, d_k + 1): first for all runs, then
+            for each outer iteration those of the runs with a cold start.
+        gamma, inner_lr, outer_lr: (R,).
+        warm_start: of all runs, or (R,): keep the inner heads, or start them anew in each outer
+            iteration.
+        decay: factors (T,) of the outer learning rate.
+
+    Returns:
+        The final inner heads, and the history: `loss`, `prediction_error` and `entropy`, each
+        (T, R), before each outer step.
+    """
+    warm = torch.as_tensor(warm_start).expand(len(gamma)).tolist()
+    cold = [run for run, is_warm in enumerate(warm) if not is_warm]
+    outer = Adam(encoder.parameters(), outer_lr)
+    inner = [Adam([head.clone()], inner_lr) for head in next(heads)]
+    step = Graphed(
+        lambda: _outer_step(batches, encoder, outer, inner, gamma, inner_steps), gamma.device
+    )
+    record = []
+    for t, index in enumerate(rows):
+        batches.load(index)
+        if t > 0 and cold:
+            for adam, head in zip(inner, next(heads)):
+                adam.reset([head], cold if len(cold) < len(warm) else None)
+        if t > 0 and decay is not None:
+            outer.scale_lr(decay[t] / decay[t - 1])
+        record.append(step())
+    history = torch.stack(record, dim=1)  # (3, T, R)
+    names = "loss", "prediction_error", "entropy"
+    return [adam.parameters[0] for adam in inner], dict(zip(names, history))
+
+
+def _outer_step(batches, encoder, outer, inner, gamma, inner_steps) -> Tensor:
+    """Label a batch, train the inner heads on it, move the encoder; the terms before, (3, R)."""
+    batch = batches.buffers
+    labelings = encoder.labelings(batch)
+    labeling = labelings[0] if len(labelings) == 1 else torch.stack(labelings).mean(0)
+    train_heads(inner, batch, labeling, inner_steps, batches.rows)
+    del labeling
+    inner_logits = (linear_logits(adam.parameters[0], z) for adam, z in zip(inner, batch))
+    gradients, terms = turtle_gradient(labelings, inner_logits, gamma, batches.weight)
+    by_heads = [head_gradient(g, z) for g, z in zip(gradients, batch)]
+    outer.step(encoder.gradients(by_heads))
+    return torch.stack(terms)

@@ -1,0 +1,119 @@
+"""The datasets whose split is drawn: Caltech-101, EuroSAT, KITTI and CLEVR.
+
+Files are sorted before anything is drawn, and each draw is written as TURTLE's public program
+makes it, from generators whose streams are frozen (NumPy's RandomState, Python's random).
+Where fewer files are there than the papers had, as many are drawn as there are.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+
+from hume_turtle.datasets.images import Builder, FileImages, ImageDataset
+from hume_turtle.datasets.torchvision_sets import fetch, samples
+
+SEED = 42
+VEHICLES = ("Car", "Van")
+DISTANCES = (8.0, 20.0)  # metres, where the second and the third class of `kitti` end
+KITTI_CLASSES = ("no car or van", "under 8 m", "8 to 20 m", "20 m or more")
+
+
+def caltech101(split: str, root: Path | None, download: bool) -> ImageDataset:
+    """Caltech-101 with its background class: 30 images a class train, all others test.
+
+    `numpy.random.seed(42)` and `choice` for each class, as TURTLE's program draws them from the
+    sorted files: the same images in the same order.
+    """
+    from torchvision.datasets import ImageFolder
+
+    fetch("caltech101", root, download)  # whose own list leaves out the background
+    part = ImageFolder(Path(root, "caltech101", "101_ObjectCategories"))
+    paths, labels = samples(part)
+    train = np.concatenate(draw_per_class(labels, 30))
+    rows = {"train": train, "test": np.setdiff1d(np.arange(len(labels)), train)}[split]
+    return of_rows("caltech101", split, paths, labels, rows, part.classes)
+
+
+def eurosat(split: str, root: Path | None, download: bool) -> ImageDataset:
+    """EuroSAT (RGB): of each class 1500 images, the first 1000 train, the other 500 test.
+
+    `numpy.random.seed(42)` and `choice` for each class, as TURTLE's program draws them from the
+    sorted files: the same images in the same order.
+    """
+    part = fetch("eurosat", root, download)
+    paths, labels = samples(part)
+    drawn = [np.split(rows, [len(rows) * 2 // 3]) for rows in draw_per_class(labels, 1500)]
+    rows = np.concatenate([halves[("train", "test").index(split)] for halves in drawn])
+    return of_rows("eurosat", split, paths, labels, rows, part.classes)
+
+
+def kitti(split: str, root: Path | None, download: bool) -> ImageDataset:
+    """KITTI's training images by the distance of the nearest car or van; 80 % train, 20 % test.
+
+    The distance is the third coordinate of an object's location in its label file: metres ahead
+    of the camera. The split is a permutation of the sorted files with seed 42. It is not
+    TURTLE's, whose permutation had no seed, so that no one can draw it again. Its classes also
+    differ in part: it counts trucks as well, puts exactly 8 and 20 m into the nearer class, and
+    an image whose nearest vehicle is not ahead of the camera (0 m or less) among those without.
+    """
+    part = fetch("kitti", root, download)
+    files = sorted(zip(part.images, part.targets))
+    labels = [distance_class(Path(target)) for _, target in files]
+    order = np.random.RandomState(SEED).permutation(len(files))
+    train, test = np.split(order, [round(0.8 * len(files))])
+    rows = {"train": train, "test": test}[split]
+    return of_rows("kitti", split, [image for image, _ in files], labels, rows, KITTI_CLASSES)
+
+
+def distance_class(path: Path) -> int:
+    """The class of an image by its label file: a line an object, its type first, z the 14th."""
+    objects = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    distances = [float(fields[13]) for fields in objects if fields[0] in VEHICLES]
+    if not distances:
+        return 0
+    return 1 + int(np.searchsorted(DISTANCES, min(distances), side="right"))
+
+
+def clevr(split: str, root: Path | None, download: bool) -> ImageDataset:
+    """CLEVR by the number of objects, 3 to 10: of the training scenes 2000 train, 500 test.
+
+    `random.seed(42)` and `sample`, as TURTLE's program draws 2500 scenes in the order of
+    CLEVR_train_scenes.json: that of the images' numbers, by the script that wrote the file, so
+    the images are the same. Its labels are not: it numbers the classes as text, "10" first.
+    """
+    part = fetch("clevr", root, download, split="train")  # files sorted by name, hence by number
+    paths, counts = samples(part)
+    drawn = random.Random(SEED).sample(range(len(paths)), min(2500, len(paths)))
+    train, test = np.split(np.array(drawn), [len(drawn) * 4 // 5])
+    names = [str(count) for count in range(3, 11)]
+    labels = [names.index(str(count)) for count in counts]
+    return of_rows("clevr", split, paths, labels, {"train": train, "test": test}[split], names)
+
+
+def draw_per_class(labels: list[int], size: int) -> list[np.ndarray]:
+    """Up to `size` rows of each class in the order drawn, the seed set anew for each class."""
+    labels = np.array(labels)
+    drawn = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        generator = np.random.RandomState(SEED)
+        drawn.append(generator.choice(rows, min(size, len(rows)), replace=False))
+    return drawn
+
+
+def of_rows(name, split, paths, labels, rows, class_names) -> ImageDataset:
+    """The dataset of some rows of the files."""
+    images = FileImages([paths[row] for row in rows])
+    labels = np.array(labels, np.int64)[rows]
+    return ImageDataset(name, split, images, labels, tuple(class_names))
+
+
+BUILDERS: dict[str, Builder] = {
+    "caltech101": caltech101,
+    "eurosat": eurosat,
+    "kitti": kitti,
+    "clevr": clevr,
+}

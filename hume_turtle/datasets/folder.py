@@ -1,0 +1,150 @@
+"""Image folders of the user's own, and the listing of folders that all datasets of files share.
+
+    <folder>/train/<class>/*.jpg, <folder>/test/<class>/*.jpg     both splits, with classes
+    <folder>/train/*.jpg, <folder>/test/*.jpg                     both splits, without
+    <folder>/<class>/*.jpg                                        one split, "train", with classes
+    <folder>/*.jpg                                                one split, "train", without
+
+Without class sub-folders no labels are known: `labels` is None and `class_names` is empty.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hume_turtle.datasets.images import FileImages, ImageDataset
+
+PREFIX = "folder:"
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+READ = f" (read are: {' '.join(IMAGE_SUFFIXES)})"
+SPLIT_WORDS = {"train", "test", "val", "valid", "validation"}  # of these only two are read
+
+
+def listing(folder: str | Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES):
+    """Names of the sub-folders and of the files with those suffixes, in any case, both sorted.
+
+    Hidden ones are left out. No file is opened.
+    """
+    folders, files = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif entry.name.lower().endswith(suffixes):
+                files.append(entry.name)
+    return sorted(folders), sorted(files)
+
+
+def class_files(
+    folder: str | Path, classes: Sequence[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+) -> list[list[str]]:
+    """For each class the sorted paths of the files in the sub-folder of its name."""
+    places = [os.path.join(folder, name) for name in classes]
+    return [[os.path.join(place, file) for file in listing(place, suffixes)[1]] for place in places]
+
+
+def labelled(files: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray]:
+    """Files by class as one list, class after class, and their labels (n,) int64."""
+    labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(part) for part in files])
+    return [path for part in files for path in part], labels
+
+
+def find_folder(name: str, root: Path | None) -> Path | None:
+    """The folder that a dataset's name stands for, or None if it stands for none.
+
+    "folder:<path>" is that path, or that path under `root` where the first is no folder; any other
+    name is the folder of that name directly under `root`.
+    Raises FileNotFoundError if "folder:<path>" is in neither place.
+    """
+    if not name.startswith(PREFIX):
+        directly = name == Path(name).name and not name.startswith(".") and name != ""
+        return root / name if root and directly and (root / name).is_dir() else None
+    path = Path(name.removeprefix(PREFIX)).expanduser()
+    places = list(dict.fromkeys([path] if root is None else [path, root / path]))
+    for place in places:
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"{name!r}: there is no folder {' or '.join(map(str, places))}")
+
+
+def image_folder(folder: Path, split: str, name: str | None = None) -> ImageDataset:
+    """The images of a folder in one of the layouts above, class after class, files sorted.
+
+    split: "train", "test" or "all". A folder that is not parted has no "test": nothing is drawn
+        from it at random, so that no image is left out of what the user wants labelled.
+    name: of the dataset; the folder's own where it is not given.
+    Raises ValueError for a layout that is mixed or deeper than classes; FileNotFoundError for a
+    split that is not there and where there are no images.
+    """
+    parts = split_folders(folder)
+    if split != "all" and split not in parts:
+        raise FileNotFoundError(
+            f"{folder} has no split {split!r}: put those images into {folder / split}. "
+            f"Images that are not parted into train/ and test/ are all 'train'"
+        )
+    classes = classes_of(parts["train"])
+    wanted = parts.values() if split == "all" else [parts[split]]
+    found = [labelled(files_of(part, classes)) for part in wanted]
+    paths = [path for part, _ in found for path in part]
+    labels = np.concatenate([labels for _, labels in found]) if classes else None
+    name = name or folder.resolve().name
+    return ImageDataset(name, split, FileImages(paths), labels, tuple(classes))
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """Where the images of each split lie; a folder that is not parted is its own "train"."""
+    folders, files = listing(folder)
+    words = {name for name in folders if name.lower() in SPLIT_WORDS}
+    parted = words and (len(words) == len(folders) or ("train" in words and len(words) > 1))
+    if not parted:  # a single class may well be called "train", beside "bus" and "tram"
+        return {"train": folder}
+    if "train" not in words or not set(folders) <= {"train", "test"} or files:
+        found = [f"{name}/" for name in folders] + files[:1]
+        raise ValueError(
+            f"{folder} is of a mixed layout: {', '.join(found)}. "
+            f"Beside train/ only test/ is read: rename or move what is not one of them"
+        )
+    return {name: folder / name for name in sorted(folders, reverse=True)}  # train, then test
+
+
+def classes_of(folder: Path) -> list[str]:
+    """The names of the class sub-folders, sorted; none where the images lie in `folder` itself."""
+    classes, files = listing(folder)
+    if classes and files:
+        raise ValueError(
+            f"{folder} is of a mixed layout: images lie in it ({files[0]}, ...) and it has "
+            f"sub-folders ({classes[0]}/, ...). Put all images in class sub-folders, or none"
+        )
+    return classes
+
+
+def files_of(folder: Path, classes: list[str]) -> list[list[str]]:
+    """The paths of the images of each class; of all images as one class if there are none."""
+    own = classes_of(folder)
+    loose = [str(folder / file) for file in listing(folder)[1]]
+    if (classes and loose) or (own and not classes):
+        raise ValueError(f"{folder}: class sub-folders in only one of train/ and test/")
+    check_classes(folder, own, classes)
+    by_class = dict(zip(own, class_files(folder, own)))
+    for name in own:
+        if not by_class[name]:
+            raise FileNotFoundError(f"{folder / name}: a class without images{READ}")
+    if not loose and not own:
+        raise FileNotFoundError(f"{folder}: no images{READ}")
+    return [by_class.get(name, []) for name in classes] if classes else [loose]
+
+
+def check_classes(folder: Path, own: list[str], classes: list[str]) -> None:
+    """Raise ValueError for class sub-folders that training does not have or that have their own."""
+    for name in own:
+        if name not in classes:
+            raise ValueError(f"{folder / name}: the training images have no class {name!r}")
+        deeper = listing(folder / name)[0]
+        if deeper:
+            raise ValueError(f"{folder / name / deeper[0]} lies deeper than a class sub-folder")

@@ -1,0 +1,148 @@
+"""Datasets of videos, of which each clip gives its middle frame: UCF101 and Kinetics-700.
+
+Decoding needs PyAV: `pip install "hume-turtle[video]"`. Labels do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hume_turtle.datasets.folder import class_files, labelled, listing
+from hume_turtle.datasets.images import Builder, ImageDataset
+from hume_turtle.datasets.manual import ByHand
+
+VIDEO_SUFFIXES = (".avi", ".mkv", ".mp4", ".webm")
+
+UCF101 = ByHand(
+    "ucf101",
+    "ucf101",
+    "www.crcv.ucf.edu/data/UCF101.php, archives UCF101.rar and "
+    "UCF101TrainTestSplits-RecognitionTask.zip",
+    "UCF-101/<class>/*.avi and, in ucfTrainTestlist/, classInd.txt, trainlist01.txt and "
+    "testlist01.txt",
+    "9537 train and 3783 test clips of 101 classes",
+)
+KINETICS700 = ByHand(
+    "kinetics700",
+    "kinetics700",
+    "github.com/cvdfoundation/kinetics-dataset, version 700-2020: the archives that "
+    "s3.amazonaws.com/kinetics/700_2020/train/k700_2020_train_path.txt and "
+    ".../val/k700_2020_val_path.txt list, unpacked",
+    "train/<class>/*.mp4 and val/<class>/*.mp4",
+    "700 classes; TURTLE had 536485 train and 33966 test clips, but clips vanish and some do not "
+    "decode, so the number of clips is reported, not demanded",
+)
+
+
+class VideoFrames(Sequence):
+    """PIL images: the middle frames of videos, decoded on access.
+
+    Attributes:
+        paths: of the videos, in order.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = tuple(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int):
+        return middle_frame(self.paths[index])
+
+    def source(self, index: int) -> str:
+        """Where an image comes from, for messages."""
+        return self.paths[index]
+
+
+def middle_frame(path: str | Path):
+    """The middle frame of a video as a PIL image: number n // 2 of n, counted from 0 as shown.
+
+    (TURTLE's program takes the frame after it, and none where the file does not state n.)
+    Raises OSError, with the path, for what is missing, has no video or cannot be decoded;
+    ImportError without PyAV.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise ImportError('videos need PyAV: pip install "hume-turtle[video]"') from error
+
+    try:
+        with av.open(str(path)) as container:
+            frame = sought_middle(container)
+        if frame is None:
+            with av.open(str(path)) as container:
+                n_frames = sum(1 for _ in container.decode(video=0))
+            with av.open(str(path)) as container:
+                frames = enumerate(container.decode(video=0))
+                frame = next((frame for i, frame in frames if i == n_frames // 2), None)
+    except (av.FFmpegError, IndexError) as error:  # IndexError: there is no stream of video
+        raise OSError(f"{path}: the video cannot be decoded ({error})") from error
+    if frame is None:
+        raise OSError(f"{path}: the video has no frames")
+    return frame.to_image()
+
+
+def sought_middle(container):
+    """The middle frame of an open PyAV container, or None where only decoding everything tells.
+
+    The packets' times give the number of frames without decoding; whatever the file states about
+    it is not trusted. From the key frame before the middle a few frames are decoded.
+    """
+    stream = container.streams.video[0]
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    times = [packet.pts for packet in packets if not packet.is_discard]
+    if not times or None in times or len(set(times)) < len(times):  # old AVI files have no times
+        return None
+    middle = sorted(times)[len(times) // 2]
+    container.seek(middle, stream=stream)
+    for frame in container.decode(stream):
+        if frame.pts is None or frame.pts >= middle:
+            return frame if frame.pts == middle and not frame.is_corrupt else None
+    return None
+
+
+def ucf101(split: str, root: Path | None, download: bool) -> ImageDataset:
+    """UCF101's split 01, in the order of its lists; the classes sorted by name."""
+    folder = UCF101.under(root)
+    lists = [f"ucfTrainTestlist/{name}" for name in ("classInd.txt", f"{split}list01.txt")]
+    classes, clips = (Path(path).read_text().splitlines() for path in UCF101.require(folder, lists))
+    classes = sorted(line.split()[1] for line in classes if line.strip())  # "1 ApplyEyeMakeup"
+    clips = [line.split()[0] for line in clips if line.strip()]  # trainlist01 has numbers as well
+    label = {name: number for number, name in enumerate(classes)}
+    unknown = next((clip for clip in clips if clip.split("/")[0] not in label), None)
+    if unknown is not None:
+        raise ValueError(f"{folder / lists[1]}: {unknown} is of no class in classInd.txt")
+    labels = np.array([label[clip.split("/")[0]] for clip in clips], np.int64)
+    paths = UCF101.require(folder, [f"UCF-101/{clip}" for clip in clips])
+    return ImageDataset("ucf101", split, VideoFrames(paths), labels, tuple(classes))
+
+
+def kinetics700(split: str, root: Path | None, download: bool) -> ImageDataset:
+    """Kinetics-700 (2020): train to train, val to test; every clip that is there.
+
+    Class folders may be named as in the archives or as torchvision renames them; their order is
+    the same. TURTLE left out the clips that did not decode, so its rows may be fewer.
+    """
+    folder = KINETICS700.under(root)
+    parts = [name for name in ("train", "val") if (folder / name).is_dir()]
+    classes = {plain(name): name for part in parts for name in listing(folder / part)[0]}
+    part = Path(KINETICS700.require(folder, [{"train": "train", "test": "val"}[split]])[0])
+    own = {plain(name): name for name in listing(part)[0]}
+    files = dict(zip(own, class_files(part, list(own.values()), VIDEO_SUFFIXES)))
+    paths, labels = labelled([files.get(name, []) for name in sorted(classes)])
+    if not paths:
+        raise KINETICS700.missing(part, "has no clips in class folders")
+    class_names = tuple(classes[name].replace("_", " ") for name in sorted(classes))
+    return ImageDataset("kinetics700", split, VideoFrames(paths), labels, class_names)
+
+
+def plain(folder: str) -> str:
+    """A class folder's name without what torchvision takes out of it."""
+    return folder.translate(str.maketrans(" ", "_", "()'"))
+
+
+BUILDERS: dict[str, Builder] = {"ucf101": ucf101, "kinetics700": kinetics700}

@@ -1,0 +1,1 @@
+"""Frozen encoders by name, their weights, and the text side of CLIP."""

@@ -1,0 +1,90 @@
+"""Frozen encoders by name: from a PIL image to a row of a representation space.
+
+`load_encoder` is the one entrance. The encoders that are made here are one builder each in
+`BUILDERS`; those of open_clip and timm are one line each in the `MODELS` of their own files, the
+only ones that import these libraries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from hume_turtle.encoders import clip, timm_models
+from hume_turtle.encoders.encoder import Encoder, unknown
+from hume_turtle.pretraining import moco
+from hume_turtle.pretraining.letters import ink_tensor
+from hume_turtle.pretraining.small_networks import image_tensor, load_checkpoint
+
+WEIGHTS = ("pretrained", "random")
+
+
+def load_encoder(
+    name: str, *, checkpoint: str | Path | None = None, weights: str = "pretrained"
+) -> Encoder:
+    """The encoder of that name, a slug of the papers' name for it, or a library's own name.
+
+    - `pixels`; `moco` and `letters` from the checkpoint file that their pretraining made;
+    - `clip-rn50`, `clip-rn101`, `clip-rn50x4`, `clip-rn50x16`, `clip-rn50x64`, `clip-vit-b-32`,
+      `clip-vit-b-16`, `clip-vit-l-14`: OpenAI's; `open_clip:<name>:<tag>`: any other of open_clip;
+    - `dinov2-vit-{s,b,l,g}-14`, `dino-vit-{s,b}-16`, `bit`; `timm:<name>`: any other of timm.
+
+    Args:
+        checkpoint: a file of weights to use instead of fetching the published ones. No code of an
+            untrusted file is run; weights.py says which files are accepted.
+        weights: "pretrained", or "random" for the architecture with seeded random weights, to try
+            things where no weights can be had.
+
+    Raises ValueError for an unknown name, a checkpoint missing or where none is taken, one that
+    holds another encoder, and random weights where there are none; FileNotFoundError where the
+    file is not there or the weights cannot be fetched.
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f"unknown weights {weights!r}; there are {', '.join(WEIGHTS)}")
+    if weights == "random" and checkpoint is not None:
+        raise ValueError(f"weights are random or from {checkpoint}, not both")
+    if weights == "random" and name in BUILDERS:
+        raise ValueError(f"encoder {name!r} has no random weights")
+    if name in BUILDERS:
+        return BUILDERS[name](name, checkpoint)
+    for library in LIBRARIES:
+        if name in library.MODELS or name.startswith(library.PREFIX):
+            return library.build(name, checkpoint, weights)
+    raise unknown(name, encoder_names())
+
+
+def encoder_names() -> list[str]:
+    """Every name of an encoder, and the two forms of name that open a library's whole list."""
+    models = [name for library in LIBRARIES for name in library.MODELS]
+    return [*BUILDERS, *models, "open_clip:<name>:<tag>", "timm:<name>"]
+
+
+def build_pixels(name: str, checkpoint: str | Path | None) -> Encoder:
+    """The image itself, flattened: pixels from 0 to 1, every channel."""
+    if checkpoint is not None:
+        raise ValueError(f"encoder {name!r} takes no checkpoint, got {checkpoint}")
+    return Encoder(name, None, {}, image_tensor, nn.Flatten())
+
+
+def build_pretrained(name: str, checkpoint: str | Path | None) -> Encoder:
+    """One of the networks of small_networks.py and letters.py, in evaluation mode."""
+    if checkpoint is None:
+        raise ValueError(f"encoder {name!r} needs the checkpoint file that pretraining made")
+    loaded = load_checkpoint(checkpoint)
+    if loaded.name != name:
+        raise ValueError(f"{checkpoint} holds encoder {loaded.name!r}, not {name!r}")
+    settings = {**loaded.settings, "seed": loaded.seed}
+    network = loaded.network().eval().requires_grad_(False)
+    preprocess = ink_tensor if name == "letters" else moco.preprocess(loaded.settings)
+    return Encoder(name, loaded.settings["dim"], settings, preprocess, network)
+
+
+BUILDERS: dict[str, Callable[[str, str | Path | None], Encoder]] = {
+    "pixels": build_pixels,
+    "moco": build_pretrained,
+    "letters": build_pretrained,
+}
+
+LIBRARIES = (clip, timm_models)

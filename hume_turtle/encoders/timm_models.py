@@ -1,0 +1,172 @@
+"""DINOv2, DINO, BiT and any other vision model through timm: pooled features, no classifier.
+
+DINOv2 and DINO see images as TURTLE's program shows them to DINOv2: the shorter side to 256
+(bicubic), centre crop 224, RGB, ImageNet's means and deviations. That is how DINO's own evaluation
+prepares them too; timm states other sizes for both. Every other model is prepared as timm states
+for its weights, after conversion to RGB. BiT is one of these (256 bilinear, crop 224, scaled to
+-1..1): HUME's program starts from finished features and does not say how they were made.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hume_turtle.encoders.encoder import Encoder, unknown
+from hume_turtle.encoders.weights import (
+    SEED,
+    State,
+    fetching,
+    load_weights,
+    origin,
+    read_weights,
+)
+from hume_turtle.pretraining.small_networks import seeded
+
+PREFIX = "timm:"
+
+MODELS = {
+    "dinov2-vit-s-14": "timm:vit_small_patch14_dinov2.lvd142m",
+    "dinov2-vit-b-14": "timm:vit_base_patch14_dinov2.lvd142m",
+    "dinov2-vit-l-14": "timm:vit_large_patch14_dinov2.lvd142m",
+    "dinov2-vit-g-14": "timm:vit_giant_patch14_dinov2.lvd142m",
+    "dino-vit-s-16": "timm:vit_small_patch16_224.dino",
+    "dino-vit-b-16": "timm:vit_base_patch16_224.dino",
+    "bit": "timm:resnetv2_50x1_bit.goog_in21k",
+}
+RESIZE, CROP = 256, 224  # pixels, of DINOv2 and DINO
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def build(name: str, checkpoint: str | Path | None, weights: str, **config: Any) -> Encoder:
+    """The encoder of a name in `MODELS` or of the form `timm:<name>`.
+
+    config: parts of timm's model configuration to replace, for shallow models in tests.
+    """
+    import timm
+
+    architecture = resolve(name)
+    if checkpoint is not None:
+        state = read_weights(checkpoint)
+        model = timm.create_model(architecture, num_classes=0, **config)
+        load_weights(model, converted(state, model, checkpoint), checkpoint)
+    elif weights == "random":
+        model = seeded(SEED, lambda: timm.create_model(architecture, num_classes=0, **config))
+    else:
+        with fetching(name):
+            model = timm.create_model(architecture, pretrained=True, num_classes=0, **config)
+    if name.startswith("dinov2-"):
+        resize_positions(model, CROP)
+    dino = name.startswith(("dino-", "dinov2-"))
+    preprocess, shown = dino_preprocess() if dino else timm_preprocess(model)
+    settings = {
+        "library": "timm",
+        "architecture": model.pretrained_cfg["architecture"],
+        "tag": model.pretrained_cfg.get("tag"),
+        **origin(checkpoint, weights),
+        **shown,
+        "dtype": "fp32",
+    }
+    dim = getattr(model, "head_hidden_size", model.num_features)
+    return Encoder(name, dim, settings, preprocess, model.eval().requires_grad_(False))
+
+
+def resolve(name: str) -> str:
+    """timm's name of a model. Raises ValueError where timm has no such model or tag."""
+    import timm
+
+    full = MODELS.get(name, name).removeprefix(PREFIX)
+    architecture, _, tag = full.partition(".")
+    pretrained = timm.list_pretrained()
+    if not timm.is_model(architecture) or (tag and full not in pretrained):
+        names = [PREFIX + known for known in pretrained]
+        raise unknown(name, names, "timm:<name> for timm.list_pretrained()")
+    return full
+
+
+def resize_positions(model: nn.Module, size: int) -> None:
+    """Bring a DINOv2 model from its native images (518) to `size` pixels, in place.
+
+    The original model keeps the native positions and interpolates them at every forward pass;
+    timm interpolates by another rule. Done here by the original's rule, features are the same.
+    """
+    native = model.pos_embed.detach()
+    model.set_input_size(img_size=size)
+    grid = model.patch_embed.grid_size[0]
+    model.pos_embed = nn.Parameter(interpolate_positions(native, grid), requires_grad=False)
+
+
+def interpolate_positions(positions: Tensor, grid: int) -> Tensor:
+    """Position embeddings (1, 1 + side², D) of DINOv2 for another grid: (1, 1 + grid², D).
+
+    The rule of the original hub model: bicubic, no antialiasing, by the scale (grid + 0.1) / side,
+    where the tenth guards against rounding to a smaller grid and moves every sample a little.
+    """
+    of_class, of_patches = positions[:, :1], positions[:, 1:]
+    side = math.isqrt(of_patches.shape[1])
+    scale = (grid + 0.1) / side
+    image = of_patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, D, side, side)
+    image = F.interpolate(image, scale_factor=(scale, scale), mode="bicubic", antialias=False)
+    return torch.cat([of_class, image.flatten(2).transpose(1, 2)], 1)
+
+
+def converted(state: State, model: nn.Module, path: str | Path) -> State:
+    """Weights as timm names them, from its own files or the authors', without the classifier.
+
+    Raises ValueError for position embeddings of another number of patches, which timm would
+    interpolate in silence.
+    """
+    positions = getattr(model, "pos_embed", None)
+    if positions is not None and "pos_embed" in state:
+        given, wanted = tuple(state["pos_embed"].shape), tuple(positions.shape)
+        if given != wanted:
+            raise ValueError(f"{path} has position embeddings {given}, this model {wanted}")
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    state = convert(state, model) if convert else state
+    heads = model.pretrained_cfg.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else heads
+    prefixes = tuple(f"{head}." for head in heads)
+    return {name: tensor for name, tensor in state.items() if not name.startswith(prefixes)}
+
+
+def to_rgb(image: Any) -> Any:
+    """A PIL image in RGB."""
+    return image.convert("RGB")
+
+
+def dino_preprocess() -> tuple[Callable[[Any], Tensor], dict[str, Any]]:
+    """TURTLE's preprocessing for DINOv2, and its settings."""
+    from torchvision import transforms
+
+    bicubic = transforms.InterpolationMode.BICUBIC
+    steps = [
+        transforms.Resize(RESIZE, interpolation=bicubic),
+        transforms.CenterCrop(CROP),
+        to_rgb,
+        transforms.ToTensor(),
+        transforms.Normalize(IMAGENET_MEAN, IMAGENET_DEVIATION),
+    ]
+    shown = {"image_size": CROP, "resize": RESIZE, "interpolation": bicubic.value}
+    return transforms.Compose(steps), shown
+
+
+def timm_preprocess(model: nn.Module) -> tuple[Callable[[Any], Tensor], dict[str, Any]]:
+    """What timm states for the model's weights, after RGB, and its settings."""
+    from timm.data import create_transform, resolve_model_data_config
+    from torchvision.transforms import Compose
+
+    stated = resolve_model_data_config(model)
+    shown = {
+        "image_size": stated["input_size"][-1],
+        "crop_fraction": stated["crop_pct"],
+        "crop_mode": stated["crop_mode"],
+        "interpolation": stated["interpolation"],
+    }
+    return Compose([to_rgb, create_transform(**stated, is_training=False)]), shown

@@ -1,0 +1,205 @@
+"""What both estimators share: checked input, the device, seeds, and saving without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClusterMixin
+from torch import Tensor
+
+from hume_turtle.checks import check_choice, check_spaces
+from hume_turtle.storage.files import atomic_write
+
+FORMAT = 1  # of saved files
+SMALL = 2**24  # multiplications in a pass over the rows below which threads cost more than they win
+
+
+def to_device(space, device: torch.device) -> Tensor:
+    """One checked space as a float32 tensor (n, d) on the device."""
+    tensor = space if isinstance(space, Tensor) else torch.from_numpy(np.array(space))
+    return tensor.to(device=device, dtype=torch.float32)
+
+
+def check_recipe(model, decided: tuple[str, ...]) -> None:
+    """Raise ValueError unless `recipe` is known and, if "fast", what it decides is left to it."""
+    check_choice("recipe", model.recipe, ("published", "fast"))
+    if model.recipe == "published":
+        return
+    defaults = type(model)(model.n_classes).get_params()
+    for name in decided:
+        if getattr(model, name) != defaults[name]:
+            raise ValueError(
+                f"{name}={getattr(model, name)!r}: recipe='fast' decides {', '.join(decided)} "
+                "itself; leave them out, or use recipe='published'"
+            )
+
+
+def check_converged(model, heads: list[np.ndarray]) -> None:
+    """Raise ValueError if a fit ran away to values that are not numbers."""
+    if not all(np.isfinite(head).all() for head in heads):
+        raise ValueError(
+            f"the fit with seed {model.seed} diverged: lower inner_lr={model.inner_lr} or "
+            f"outer_lr={model.outer_lr}, or bring the spaces to a scale of order one"
+        )
+
+
+def groups(models: list, apart_from: tuple[str, ...]) -> list[list]:
+    """Estimators alike in all settings but those named, in order of first appearance."""
+    alike: dict[tuple, list] = {}
+    for model in models:
+        key = tuple(v for name, v in model.get_params().items() if name not in apart_from)
+        alike.setdefault(key, []).append(model)
+    return list(alike.values())
+
+
+def per_run(models: list, name: str, device: torch.device) -> Tensor:
+    """One setting of R estimators as a tensor (R,)."""
+    values = [float(getattr(model, name)) for model in models]
+    return torch.tensor(values, device=device, dtype=torch.float32)
+
+
+def join_spaces(spaces) -> np.ndarray:
+    """One feature matrix (n, Σ d_k) of one or several spaces of the same rows.
+
+    One space (an array, or a list of one) is taken raw. Of several, each space's rows are
+    L2-normalised before they are laid side by side, so that no space outweighs another.
+    float64 stays, everything else becomes float32. Raises ValueError as `check_spaces` does.
+    """
+    spaces = [_as_rows(space) for space in check_spaces(spaces)]
+    if len(spaces) == 1:
+        return spaces[0]
+    norms = [np.linalg.norm(space, axis=1, keepdims=True) for space in spaces]
+    return np.hstack([z / np.where(norm > 0, norm, 1) for z, norm in zip(spaces, norms)])
+
+
+def _as_rows(space) -> np.ndarray:
+    """A checked space as a float32 or float64 array."""
+    if isinstance(space, Tensor):
+        space = space.cpu().to(torch.promote_types(space.dtype, torch.float32)).numpy()
+    return space if space.dtype == np.float64 else np.asarray(space, dtype=np.float32)
+
+
+@contextmanager
+def _threads_for(multiplications: int):
+    """One PyTorch thread for small work: waiting for others is slow where cores are shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if multiplications < SMALL else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class LabelingEstimator(ClusterMixin, BaseEstimator):
+    """Base of `Turtle` and `Hume`: many settings at once, prediction, saving.
+
+    A subclass lists its fitted arrays in `_fitted` and defines `fit_many`, `predict_proba`,
+    `_check_settings` and `_check_restored`.
+    """
+
+    _fitted: tuple[str, ...] = ()
+
+    def fit(self, spaces):
+        """Search for the labeling of the rows of `spaces`; no true label takes part.
+
+        Args:
+            spaces: K arrays (n, d_k) of the same rows, or one array for one space.
+
+        Returns:
+            self, with `labels_` and `history_`.
+
+        Raises:
+            ValueError: for spaces or settings that cannot be used, before any work; or if the fit
+                diverged.
+        """
+        (fitted,) = self.fit_many(spaces, [{}])
+        self.__dict__.update(fitted.__dict__)
+        return self
+
+    def predict(self, spaces) -> np.ndarray:
+        """Hard labels (n,) of any rows: the most probable class."""
+        return self.predict_proba(spaces).argmax(axis=1)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "heads_"):
+            raise ValueError(f"this {type(self).__name__} is not fitted: call fit first")
+
+    def _variants(self, settings: list[dict]) -> list:
+        """A checked, unfitted copy of this estimator for each dict of settings."""
+        settings = [dict(setting) for setting in settings]
+        if not settings:
+            raise ValueError("settings is empty: give at least one dict, {} changes nothing")
+        known = self.get_params().keys() - {"device"}
+        for i, setting in enumerate(settings):
+            if unknown := sorted(map(str, setting.keys() - known)):
+                raise ValueError(f"settings[{i}] names {unknown}: only {sorted(known)} may differ")
+        variants = [type(self)(**{**self.get_params(), **setting}) for setting in settings]
+        for variant in variants:
+            variant._check_settings()
+        return variants
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write settings and fitted arrays to one .npz file (no pickle), whole or not at all."""
+        self._check_fitted()
+        settings = {name: value for name, value in self.get_params().items() if name != "device"}
+        header = {"format": FORMAT, "estimator": type(self).__name__, "settings": settings}
+        arrays = {f"fitted/{name}": getattr(self, name) for name in self._fitted}
+        arrays |= {f"history/{name}": values for name, values in self.history_.items()}
+        arrays |= {f"head/{k}": head for k, head in enumerate(self.heads_)}
+        with atomic_write(path) as file:
+            # `item` turns settings that are NumPy numbers into Python's.
+            text = json.dumps(header, default=lambda number: number.item())
+            np.savez(file, header=np.array(text), **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, device: str = "auto"):
+        """Read what `save` wrote, on any device.
+
+        Raises:
+            ValueError: if the file is not such a file, or its arrays do not fit together.
+        """
+        header, arrays = _read(path)
+        if header.get("estimator") != cls.__name__ or header.get("format") != FORMAT:
+            raise ValueError(
+                f"{path} holds {header.get('estimator')!r} in format {header.get('format')!r}, "
+                f"not a {cls.__name__} in format {FORMAT}"
+            )
+        try:
+            model = cls(**header["settings"], device=device)
+            model._check_settings()
+            model._restore(arrays)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a whole saved {cls.__name__}: {error}") from error
+        return model
+
+    def _restore(self, arrays: dict[str, np.ndarray]) -> None:
+        for name in self._fitted:
+            setattr(self, name, arrays[f"fitted/{name}"])
+        self.history_ = {
+            name.removeprefix("history/"): values
+            for name, values in arrays.items()
+            if name.startswith("history/")
+        }
+        self.heads_ = [arrays[f"head/{k}"] for k in range(sum("head/" in name for name in arrays))]
+        labels = self.labels_
+        if labels.ndim != 1 or labels.dtype.kind != "i" or not labels.size:
+            raise ValueError(f"labels of shape {labels.shape} and dtype {labels.dtype}")
+        if labels.min() < 0 or labels.max() >= self.n_classes:
+            raise ValueError(f"labels outside 0..{self.n_classes - 1}")
+        self._check_restored()
+
+
+def _read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
+    """The header and the arrays of a saved file; nothing in it is executed."""
+    with open(path, "rb") as stream:
+        try:
+            with np.load(stream, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            header = dict(json.loads(str(arrays.pop("header"))))
+        except Exception as error:  # a damaged zip raises errors of a dozen kinds
+            raise ValueError(f"{path} is not a file that save() wrote: {error}") from error
+    return header, arrays

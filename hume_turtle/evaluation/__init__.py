@@ -1,0 +1,1 @@
+"""Everything that may see true labels: metrics, supervised and zero-shot baselines."""

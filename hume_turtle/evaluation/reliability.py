@@ -1,0 +1,190 @@
+"""What several labelings of HUME are worth together, and how far its confidence can be trusted.
+
+These are evaluations: the labelings are final, and the true labels only score them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hume_turtle.estimators.voting import majority_vote, match_clusters, matched
+from hume_turtle.evaluation.metrics import cluster_accuracy
+from hume_turtle.reporting.tables import cell
+
+
+def scored_vote(run_labels: np.ndarray, run_scores: np.ndarray, n_classes: int) -> np.ndarray:
+    """The labels (n,) that most runs give, as HUME's fit decides them.
+
+    Args:
+        run_labels: (runs, n) labels in 0..n_classes-1, numbered in any way.
+        run_scores: (runs,) cross-validation scores: the classes of all runs are matched to those
+            of the run with the highest, which also decides ties.
+        n_classes: number of classes C.
+    """
+    best = int(np.argmax(run_scores))
+    return majority_vote(matched(run_labels, best, n_classes), best, n_classes)
+
+
+def aggregation_curve(y, run_labels, run_scores, n_classes: int, draws: int = 10, seed: int = 0):
+    """Cluster accuracy of one run, of the best by its score, and of the vote, as runs are added.
+
+    Every run is a set of one. For each larger number, `draws` sets of so many runs are drawn,
+    since their order means nothing.
+
+    Args:
+        y: true labels (n,) of the rows that the runs labelled.
+        run_labels: (runs, n), `Hume.run_labels_`.
+        run_scores: (runs,), `Hume.run_scores_`: computed without true labels.
+        n_classes: number of classes C.
+        draws: sets for each number of runs above one; all runs are one set.
+        seed: of the draws.
+
+    Returns:
+        DataFrame: runs, draw, single (mean over the set), best (by score), vote, as fractions.
+
+    Raises:
+        ValueError: rows do not agree, or runs that have no score.
+    """
+    import pandas as pd
+
+    run_labels, run_scores = np.asarray(run_labels), np.asarray(run_scores)
+    total = len(run_labels)
+    if run_labels.shape != (len(run_scores), len(y)):
+        raise ValueError(f"{run_labels.shape} labels, {len(run_scores)} scores, {len(y)} rows")
+    if np.isnan(run_scores).any():
+        raise ValueError("a run has no score: only a fit of several runs scores them")
+    accuracy = np.array([cluster_accuracy(y, run) for run in run_labels])  # (runs,)
+    generator, rows = np.random.default_rng(seed), []
+    for count in numbers_of_runs(total):
+        for draw in range(total if count == 1 else 1 if count == total else draws):
+            drawn = [draw] if count == 1 else generator.choice(total, count, replace=False)
+            chosen = np.sort(drawn)
+            vote = scored_vote(run_labels[chosen], run_scores[chosen], n_classes)
+            best = accuracy[chosen][np.argmax(run_scores[chosen])]
+            rows.append((count, draw, accuracy[chosen].mean(), best, cluster_accuracy(y, vote)))
+    return pd.DataFrame(rows, columns=["runs", "draw", "single", "best", "vote"])
+
+
+def numbers_of_runs(total: int) -> list[int]:
+    """1, 2, 3, 5, 10, 20, 30, 50, 100, ... up to and with `total`."""
+    steps = [step * 10**power for power in range(len(str(total))) for step in (1, 2, 3, 5)]
+    return sorted({*(step for step in steps if step < total), total})
+
+
+def reliability_curve(y, labels, confidence):
+    """Cluster accuracy of the most confident rows of every found class, as more are kept.
+
+    Clusters are matched to classes once, by all rows. Rows of equal confidence are kept in random
+    order: the accuracy is the expectation over it.
+
+    Args:
+        y: true labels (n,).
+        labels: found labels (n,).
+        confidence: (n,), e.g. the share of the votes, or the probability, of the found label.
+
+    Returns:
+        DataFrame: kept (a class at most: 1, 2, 4, ..., until that is all), rows (kept in all
+        classes together), cluster_accuracy as a fraction.
+
+    Raises:
+        ValueError: rows do not agree.
+    """
+    import pandas as pd
+
+    y, labels, confidence = np.asarray(y), np.asarray(labels), np.asarray(confidence)
+    if not len(y) == len(labels) == len(confidence):
+        raise ValueError(
+            f"{len(y)} true labels, {len(labels)} found, {len(confidence)} confidences"
+        )
+    match = match_clusters(y, labels)
+    classes = np.unique(labels)
+    right = []  # a class: how many of its k most confident rows are right, (size + 1,)
+    for c in classes:
+        mine = labels == c
+        agrees = (y[mine] == match[c]) if c in match else np.zeros(mine.sum())
+        _, level = np.unique(-confidence[mine], return_inverse=True)  # 0 the most confident
+        share = np.bincount(level, agrees) / np.bincount(level)  # of equally confident rows
+        right.append(np.concatenate([[0], np.cumsum(share[np.sort(level)])]))
+    largest = max(map(len, right)) - 1
+    rows = []
+    for kept in (2**power for power in range((largest - 1).bit_length() + 1)):
+        sizes = [min(kept, len(mine) - 1) for mine in right]
+        agree = sum(mine[size] for mine, size in zip(right, sizes, strict=True))
+        rows.append((kept, sum(sizes), agree / sum(sizes)))
+    return pd.DataFrame(rows, columns=["kept", "rows", "cluster_accuracy"])
+
+
+def mean_reliability(curves):
+    """The mean of several seeds' `reliability_curve`: kept, mean, deviation, seeds.
+
+    A curve that ends before the others, because its classes are smaller, stays where it ended.
+    """
+    import pandas as pd
+
+    sides = [curve.set_index("kept")["cluster_accuracy"] for curve in curves]
+    values = pd.concat(sides, axis=1).sort_index().ffill()  # (kept, seeds)
+    table = pd.DataFrame({"mean": values.mean(axis=1), "deviation": values.std(axis=1)})
+    return table.assign(seeds=len(sides)).reset_index()
+
+
+def aggregation_overview(curves, datasets):
+    """Every `aggregation_curve` as one long table, and what people read of it.
+
+    Args:
+        curves: (dataset, spaces) to curve.
+        datasets: all of the suite: those without a curve get dashes.
+
+    Returns:
+        the long table, with columns dataset and spaces before the curve's; and a DataFrame of
+        strings in percent, a row a curve, with all runs taken together.
+    """
+    rows = []
+    for (dataset, spaces), curve in curves.items():
+        singles, last = 100 * curve.loc[curve["runs"] == 1, "single"], curve.iloc[-1]
+        row = [dataset, spaces, str(int(last["runs"])), cell(singles.mean(), singles.std())]
+        row += [f"{x:.1f}" for x in (singles.min(), singles.max(), 100 * last["best"])]
+        rows.append([*row, f"{100 * last['vote']:.1f}"])
+    names = ["runs", "single run", "lowest", "highest", "best by score", "majority vote"]
+    columns = ["runs", "draw", "single", "best", "vote"]
+    return _long(curves, columns), _with_dashes(rows, names, datasets)
+
+
+def reliability_overview(curves, datasets, kept=(1, 4, 16, 64, 256)):
+    """Every `mean_reliability` as one long table, and what people read of it.
+
+    Args:
+        curves: dataset to spaces to curve.
+        datasets: all of the suite: those without a curve get dashes.
+        kept: of each class, the columns that are shown; and all.
+
+    Returns:
+        the long table, and a DataFrame of strings, "mean ± deviation" in percent.
+    """
+    flat = {
+        (dataset, spaces): c for dataset, lines in curves.items() for spaces, c in lines.items()
+    }
+    rows = []
+    for key, curve in flat.items():
+        at = 100 * curve.set_index("kept")[["mean", "deviation"]]
+        shown = [at.loc[k] if k in at.index else at.iloc[-1] for k in kept] + [at.iloc[-1]]
+        rows.append([*key, *(cell(*values) for values in shown)])
+    names = [f"{k} a class" for k in kept] + ["all"]
+    return _long(flat, ["kept", "mean", "deviation", "seeds"]), _with_dashes(rows, names, datasets)
+
+
+def _long(curves, columns):
+    """Curves below each other, behind their dataset and spaces."""
+    import pandas as pd
+
+    parts = [c.assign(dataset=key[0], spaces=key[1]) for key, c in curves.items()]
+    whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return whole.reindex(columns=["dataset", "spaces", *columns])
+
+
+def _with_dashes(rows, names, datasets):
+    """A DataFrame of these rows, and one of dashes for every dataset that has none."""
+    import pandas as pd
+
+    missing = [d for d in datasets if d not in {row[0] for row in rows}]
+    rows = [*rows, *([d, *"–" * (1 + len(names))] for d in missing)]
+    return pd.DataFrame(rows, columns=["dataset", "spaces", *names])

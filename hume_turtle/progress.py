@@ -1,0 +1,31 @@
+"""Progress of long loops: a bar for a person who watches, a line every half minute for a file."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+
+LINES = {  # tqdm's settings for a file, and for worker processes that share one terminal
+    "mininterval": 30,
+    "maxinterval": 30,
+    "delay": 30,
+    "bar_format": "{desc}: {n_fmt}/{total_fmt} done, {rate_fmt}, {remaining} left\n",
+}
+
+
+def progress(steps=None, total: int | None = None, label: str = "", **options):
+    """tqdm's progress of a loop on standard error; `TQDM_DISABLE=1` switches it off.
+
+    Args:
+        steps: what is looped over; None for a bar whose `update(n)` the caller calls.
+        total: number of steps.
+        label: what a step belongs to.
+        options: further options of tqdm, such as `initial` and `unit`.
+    """
+    from tqdm import tqdm
+
+    if sys.stderr is None:
+        options = {"disable": True, **options}
+    elif not sys.stderr.isatty() or multiprocessing.parent_process() is not None:
+        options = {**LINES, **options}
+    return tqdm(steps, label, total, leave=False, **options)

@@ -1,0 +1,1 @@
+"""The files that the papers' authors released: import and evaluation."""

@@ -1,0 +1,238 @@
+"""Labelings found elsewhere, as linear task encoders, and how well they agree with true labels.
+
+A task has no settings, rows or history of a fit, so it is not a saved `Turtle` or `Hume`; its
+`model` is one all the same, for labeling rows.
+
+    <root>/<dataset>/<method>/<spaces joined by +>/<seed>.npz
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hume_turtle.estimators.base import LabelingEstimator
+from hume_turtle.estimators.hume import Hume
+from hume_turtle.estimators.turtle import Turtle
+from hume_turtle.estimators.voting import majority_vote, matched
+from hume_turtle.evaluation.metrics import evaluate
+from hume_turtle.storage.embeddings import load_labels, load_spaces, part
+from hume_turtle.storage.files import atomic_write
+
+FORMAT = 1  # of saved files
+METHODS = ("turtle", "hume", "hume-transductive")
+
+
+@dataclass(frozen=True)
+class Task:
+    """The weights of a labeling and where they belong.
+
+    Attributes:
+        method: one of `METHODS`.
+        dataset: its name.
+        spaces: names of the representation spaces that it was found in.
+        heads: an array (C, d_k + 1) for each space, the last column is the bias; of HUME one array
+            (C, d_1) with orthonormal rows, for the first space only.
+        source: the file it came from.
+    """
+
+    method: str
+    dataset: str
+    spaces: tuple[str, ...]
+    heads: tuple[np.ndarray, ...]
+    source: str
+
+    def __post_init__(self):
+        """Raises ValueError for weights that do not fit together."""
+        if self.method not in METHODS:
+            raise ValueError(f"method {self.method!r}: one of {', '.join(METHODS)} is needed")
+        shapes = [head.shape for head in self.heads]
+        if len(shapes) != len(self.inputs) or {len(shape) for shape in shapes} != {2}:
+            raise ValueError(f"heads of shapes {shapes} for the spaces {', '.join(self.inputs)}")
+        if len({shape[0] for shape in shapes}) != 1 or shapes[0][0] < 2:
+            raise ValueError(f"heads of shapes {shapes}: 2 or more classes, the same in each space")
+        if min(self.dims) < 1 or not all(np.isfinite(head).all() for head in self.heads):
+            raise ValueError(f"heads of shapes {shapes} are empty or not finite")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The spaces that label rows: all of TURTLE's, HUME's first."""
+        return self.spaces if self.method == "turtle" else self.spaces[:1]
+
+    @property
+    def dims(self) -> list[int]:
+        """The columns of each of the `inputs`."""
+        return [head.shape[1] - (self.method == "turtle") for head in self.heads]
+
+    @property
+    def place(self) -> tuple[str, str, tuple[str, ...]]:
+        """Dataset, method and spaces, which name its folder."""
+        return self.dataset, self.method, self.spaces
+
+    def model(self, device: str = "auto") -> LabelingEstimator:
+        """A `Turtle` or `Hume` with these weights, for `predict`; its settings mean nothing."""
+        classes = len(self.heads[0])
+        if self.method == "turtle":
+            model, heads = Turtle(classes, device=device), list(self.heads)
+        else:
+            model, heads = Hume(classes, device=device), [self.heads[0][None]]
+        model.heads_ = heads
+        return model
+
+    def predict(self, spaces, device: str = "auto") -> np.ndarray:
+        """Hard labels (n,) of rows: `argmax mean_k softmax(Z_k W_kᵀ + b_k)`, or `argmax Z_1 Wᵀ`.
+
+        spaces: an array (n, d_k) for each of the `inputs`, on the scale of the encoders' output.
+        Raises ValueError for another number of spaces or other dimensions.
+        """
+        return self.model(device).predict(spaces)
+
+    def save(self, path: str | Path) -> None:
+        """Write one .npz file (no pickle), whole or not at all."""
+        header = {"format": FORMAT, "method": self.method, "dataset": self.dataset}
+        header |= {"spaces": self.spaces, "source": self.source}
+        arrays = {f"head/{k}": head for k, head in enumerate(self.heads)}
+        with atomic_write(path) as file:
+            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Task:
+        """Read what `save` wrote; ValueError for any other file."""
+        with open(path, "rb") as stream:
+            try:
+                with np.load(stream, allow_pickle=False) as file:
+                    header = json.loads(str(file["header"]))
+                    heads = tuple(file[f"head/{k}"] for k in range(len(file.files) - 1))
+                if header.pop("format") != FORMAT:
+                    raise ValueError("it is of another format")
+                spaces = tuple(header.pop("spaces"))
+                return cls(**header, spaces=spaces, heads=heads)
+            except Exception as error:  # a damaged zip raises errors of a dozen kinds
+                raise ValueError(f"{path} is not a saved task: {error}") from error
+
+
+def task_path(dataset: str, method: str, spaces: tuple[str, ...], seed: str) -> Path:
+    """A task's path under the root. Raises ValueError for a name that leaves it."""
+    return Path(part(dataset), part(method), part("+".join(spaces)), f"{part(seed)}.npz")
+
+
+class Evaluation(NamedTuple):
+    """What `evaluate_tasks` found, as two DataFrames.
+
+    Attributes:
+        scores: dataset, method, spaces, seed, split, metric, value (a fraction); the seed "vote"
+            is HUME's majority vote over all seeds with a score, as the paper reports it; its
+            classes are matched to those of the lowest seed, not of the one with the best score.
+        left_out: dataset, method, spaces, seed, reason: tasks that could not be evaluated.
+    """
+
+    scores: object
+    left_out: object
+
+
+def evaluate_tasks(
+    tasks: str | Path,
+    embeddings: str | Path,
+    labels: str | Path,
+    split: str = "test",
+    device: str = "auto",
+) -> Evaluation:
+    """Label the rows of an embedding cache with every saved task and score the labelings.
+
+    The embeddings must be those of the encoder that the task was found with: weights mean nothing
+    in another space of the same width.
+
+    Args:
+        tasks: folder with saved tasks.
+        embeddings: root of the embedding cache.
+        labels: root of the true labels.
+        split: "train", "test" or "all", which is train followed by test where it has no file.
+        device: "auto", "cpu", "cuda", ...
+
+    Raises:
+        FileNotFoundError: if the folder has no tasks.
+        ValueError: for another split.
+    """
+    import pandas as pd
+
+    if split not in ("train", "test", "all"):
+        raise ValueError(f"split {split!r}: train, test or all is needed")
+    paths = saved_tasks(tasks)
+    scores, left_out = [], []
+    for folder, group in groupby(paths, key=lambda path: path.parent):
+        dataset, method, spaces = folder.parts[-3:]
+        keys = {"dataset": dataset, "method": method, "spaces": spaces}
+        for seed, found in _evaluated(list(group), embeddings, labels, split, device):
+            if isinstance(found, str):
+                left_out.append({**keys, "seed": seed, "reason": found})
+                continue
+            rows = [{"metric": metric, "value": value} for metric, value in found.items()]
+            scores += [{**keys, "seed": seed, "split": split, **row} for row in rows]
+    names = ["dataset", "method", "spaces", "seed"]
+    return Evaluation(
+        pd.DataFrame(scores, columns=[*names, "split", "metric", "value"]),
+        pd.DataFrame(left_out, columns=[*names, "reason"]),
+    )
+
+
+def saved_tasks(root: str | Path) -> list[Path]:
+    """Every task under a folder, seeds in numerical order. FileNotFoundError if there is none."""
+    paths = Path(root).glob("*/*/*/*.npz")
+    order = sorted(paths, key=lambda path: (path.parent, len(path.stem), path.stem))
+    if not order:
+        raise FileNotFoundError(f"no tasks in {root}: import them first")
+    return order
+
+
+def _evaluated(
+    paths: list[Path], embeddings, labels, split: str, device: str
+) -> Iterator[tuple[str, dict[str, float] | str]]:
+    """Each seed of one folder and its measures, or the reason why there are none."""
+    labelings, classes, cache = [], 0, {}
+    for path in paths:
+        try:
+            task = Task.load(path)
+            if path.parts[-4:] != task_path(*task.place, path.stem).parts:
+                raise ValueError(f"{path} lies in the folder of another task than {task.place}")
+            if task.inputs not in cache:
+                cache[task.inputs] = _rows(embeddings, task.dataset, task.inputs, split)
+            truth = _labels(labels, task.dataset, split)
+            labeling = task.predict(cache[task.inputs], device)
+            measures = evaluate(truth, labeling)
+        except (FileNotFoundError, ValueError) as error:
+            yield path.stem, str(error)
+            continue
+        yield path.stem, measures
+        labelings.append(labeling)
+        classes = max(classes, len(task.heads[0]))
+    if len(labelings) > 1:
+        # HUME's scores of runs are in a pickle, which is never opened: the first decides ties.
+        labelings = matched(np.stack(labelings), 0, classes)
+        yield "vote", evaluate(truth, majority_vote(labelings, 0, classes))
+
+
+def _rows(root: str | Path, dataset: str, spaces: tuple[str, ...], split: str) -> list[np.ndarray]:
+    """The encoders' features in each space; "all" is its own file or train followed by test."""
+    try:
+        return load_spaces(root, dataset, spaces, split, scale="none")
+    except FileNotFoundError:
+        if split != "all":
+            raise
+    parts = (_rows(root, dataset, spaces, part) for part in ("train", "test"))
+    return [np.concatenate(rows) for rows in zip(*parts)]
+
+
+def _labels(root: str | Path, dataset: str, split: str) -> np.ndarray:
+    """The true labels of the same rows."""
+    try:
+        return load_labels(root, dataset, split)
+    except FileNotFoundError:
+        if split != "all":
+            raise
+    return np.concatenate([_labels(root, dataset, part) for part in ("train", "test")])

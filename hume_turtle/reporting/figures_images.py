@@ -1,0 +1,141 @@
+"""Figures that show images. The style and the other figures are in figures.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_images(images: Sequence, *, columns: int = 10) -> Figure:
+    """Images side by side, `columns` in a row.
+
+    Args:
+        images: PIL images or arrays, grey or RGB.
+        columns: images in a row.
+    """
+    import matplotlib.pyplot as plt
+
+    rows = -(-len(images) // columns)
+    size = (0.62 * columns, 0.62 * rows)
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="none")
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, image in zip(axes.flat, images, strict=False):
+        ax.imshow(np.asarray(image), cmap="gray", interpolation="nearest")
+    fig.subplots_adjust(0, 0, 1, 1, wspace=0.08, hspace=0.08)
+    return fig
+
+
+def plot_clusters(
+    images: np.ndarray,
+    labels: np.ndarray,
+    confidence: np.ndarray,
+    confusion: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    n_examples: int = 6,
+) -> Figure:
+    """Examples of every found class, most and least confident, beside the confusion matrix.
+
+    Args:
+        images: (n, height, width) or (n, height, width, 3).
+        labels: (n,) found classes 0..C-1.
+        confidence: (n,) the probability of the found class.
+        confusion: (C, classes) rows of found, columns of true classes, counts; the found classes
+            in the order that matches them to true ones (the metrics give it).
+        class_names: (classes,) names of the true classes.
+        n_examples: images of each kind.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    import matplotlib.pyplot as plt
+
+    images, labels, confidence = map(np.asarray, (images, labels, confidence))
+    confusion = np.asarray(confusion)
+    if not len(images) == len(labels) == len(confidence):
+        raise ValueError(
+            f"{len(images)} images, {len(labels)} labels, {len(confidence)} confidences"
+        )
+    if confusion.ndim != 2 or confusion.shape[1] != len(class_names):
+        raise ValueError(f"confusion {confusion.shape} for {len(class_names)} class names")
+    if labels.min() < 0 or labels.max() >= len(confusion):
+        raise ValueError(f"labels {labels.min()}..{labels.max()}, {len(confusion)} rows")
+    sheet, centres = _example_sheet(images, labels, confidence, len(confusion), n_examples)
+    height = max(3.0, 0.36 * len(confusion))
+    widths = height * np.array([sheet.shape[1] / sheet.shape[0], len(class_names) / len(confusion)])
+    fig, (left, right) = plt.subplots(
+        1, 2, figsize=(widths.sum() + 1.6, height + 1.3), width_ratios=widths, layout="constrained"
+    )
+    left.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    rows = (np.arange(len(confusion)) + 0.5) * sheet.shape[0] / len(confusion) - 0.5
+    left.set(
+        yticks=rows,
+        yticklabels=range(len(rows)),
+        ylabel="found class",
+        xticks=centres,
+        xticklabels=["most confident", "least confident"],
+    )
+    left.xaxis.tick_top()
+    left.tick_params(length=0)
+    left.grid(False)
+    left.spines[:].set_visible(False)
+    _draw_confusion(right, confusion, class_names)
+    return fig
+
+
+def _example_sheet(images, labels, confidence, n_classes: int, k: int):
+    """One picture of all tiles, a row a found class: k most, a gap, k least confident.
+
+    Returns it, in 0..1, and the horizontal centres of the two halves, in pixels.
+    """
+    tile = images.shape[1:3]
+    pad = max(1, tile[0] // 8)
+    step = (tile[0] + pad, tile[1] + pad)
+    right = k * step[1] + step[1] // 2  # where the second half begins
+    span = float(images.max() - images.min()) or 1.0
+    sheet = np.ones((n_classes * step[0], right + k * step[1], *images.shape[3:]))
+    for c in range(n_classes):
+        members = np.flatnonzero(labels == c)
+        members = members[np.argsort(-confidence[members], kind="stable")]
+        most, least = members[:k], members[k:][-k:]  # no image twice
+        for start, chosen in ((0, most), (right, least)):
+            for j, index in enumerate(chosen):
+                top, side = c * step[0] + pad // 2, start + j * step[1] + pad // 2
+                picture = (images[index] - images.min()) / span
+                sheet[top : top + tile[0], side : side + tile[1]] = picture
+    half = k * step[1] / 2
+    return sheet, (half, right + half)
+
+
+def _draw_confusion(ax, confusion: np.ndarray, class_names: Sequence[str]) -> None:
+    share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)  # rows sum to 1
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if len(confusion) <= 20:
+        for (row, column), count in np.ndenumerate(confusion):
+            if count:
+                dark = share[row, column] > 0.55
+                ax.text(
+                    column,
+                    row,
+                    f"{count:d}" if float(count).is_integer() else f"{count:.2g}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if dark else "#222222",
+                )
+    long = max(map(len, map(str, class_names))) > 3
+    ax.set(
+        xticks=range(len(class_names)),
+        yticks=range(len(confusion)),
+        xlabel="true class",
+        title="confusion matrix (images)",
+    )
+    ax.set_xticklabels(class_names, rotation=90 if long else 0)
+    ax.grid(False)
+    ax.spines[:].set_visible(True)

@@ -1,0 +1,124 @@
+"""Tables and figures as files: saved by the notebooks, published into git by the report stage."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hume_turtle.storage.files import atomic_write
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+DPI = 160
+KINDS = (".png", ".svg", ".csv", ".md")
+
+
+def save_figure(fig: Figure, folder: str | Path, name: str) -> list[Path]:
+    """Write `<folder>/<name>.png` and `.svg`; the same figure gives the same bytes."""
+    import matplotlib
+
+    paths = [Path(folder, f"{name}.png"), Path(folder, f"{name}.svg")]
+    settings = {"svg.hashsalt": "hume-turtle", "svg.fonttype": "path"}
+    for path in paths:
+        kind = path.suffix[1:]
+        metadata = {"Date": None} if kind == "svg" else {}
+        with matplotlib.rc_context(settings), atomic_write(path) as file:
+            fig.savefig(file, format=kind, dpi=DPI, metadata=metadata, bbox_inches="tight")
+    return paths
+
+
+def save_table(
+    frame: pd.DataFrame,
+    folder: str | Path,
+    name: str,
+    float_format: str = "%.4f",
+    *,
+    shown: pd.DataFrame | None = None,
+) -> list[Path]:
+    """Write `<folder>/<name>.csv` and a Markdown table, `.md`; without the index.
+
+    `float_format` is a %-format. A missing value is empty in the CSV and a dash in Markdown.
+    `shown`: what the Markdown shows where that is not the CSV's own rows.
+    """
+    csv = frame.to_csv(index=False, float_format=float_format, lineterminator="\n")
+    markdown = markdown_table(frame if shown is None else shown, float_format)
+    paths = [Path(folder, f"{name}.csv"), Path(folder, f"{name}.md")]
+    for path, text in zip(paths, (csv, markdown), strict=True):
+        with atomic_write(path) as file:
+            file.write(text.encode())
+    return paths
+
+
+def markdown_table(frame: pd.DataFrame, float_format: str = "%.4f") -> str:
+    """A Markdown table; columns of numbers are flush right."""
+    import pandas as pd
+
+    def cell(value: Any) -> str:
+        if pd.api.types.is_scalar(value) and pd.isna(value):
+            return "–"
+        is_float = isinstance(value, (float, np.floating))
+        return (float_format % value if is_float else str(value)).replace("|", "\\|")
+
+    rows = [[str(column) for column in frame.columns]]
+    rows += [[cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
+    columns = []
+    for texts, kind in zip(zip(*rows, strict=True), frame.dtypes, strict=True):
+        width, right = max(3, *map(len, texts)), pd.api.types.is_numeric_dtype(kind)
+        rule = "-" * (width - 1) + (":" if right else "-")
+        padded = [text.rjust(width) if right else text.ljust(width) for text in texts]
+        columns.append([padded[0], rule, *padded[1:]])
+    return "".join("| " + " | ".join(line) + " |\n" for line in zip(*columns, strict=True))
+
+
+def publish(
+    runs: str | Path,
+    notebooks: Sequence[str],
+    artefacts: Sequence[str],
+    figures: str | Path,
+    executed: str | Path,
+) -> list[Path]:
+    """Copy what the notebooks' runs made to the two folders that are in git.
+
+    Args:
+        runs: holds a folder for each notebook: `<notebook>.ipynb` as executed, and its artefacts,
+            `<artefact>.png`, `.svg`, `.csv` or `.md`.
+        notebooks: names of the notebooks, without suffix.
+        artefacts: names of the tables and figures that they have to have made, and no others.
+        figures: the folder for artefacts; what it held before is removed.
+        executed: the folder for executed notebooks; likewise.
+
+    Raises:
+        ValueError: a run is missing, an artefact is missing, made twice, or not on the list;
+            nothing has been written then.
+    """
+    makers: dict[str, set[str]] = {name: set() for name in artefacts}
+    files = []
+    for notebook in notebooks:
+        run = Path(runs, notebook)
+        if not (run / f"{notebook}.ipynb").is_file():
+            raise ValueError(f"notebook {notebook} has no run in {runs}")
+        made = sorted(path for path in run.iterdir() if path.suffix in KINDS)
+        for path in made:
+            makers.setdefault(path.stem, set()).add(notebook)
+        files += made
+    for name, by in makers.items():
+        if name not in artefacts:
+            raise ValueError(f"{', '.join(by)} made {name}, which params.yaml does not list")
+        if len(by) != 1:
+            what = f"was made by {', '.join(sorted(by))}" if by else "was made by no notebook"
+            raise ValueError(f"artefact {name} {what}; one section of one notebook makes it")
+    books = [Path(runs, notebook, f"{notebook}.ipynb") for notebook in notebooks]
+    return _replace(figures, files) + _replace(executed, books)
+
+
+def _replace(folder: str | Path, files: Sequence[Path]) -> list[Path]:
+    """Let a folder hold copies of these files and nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    Path(folder).mkdir(parents=True)
+    return [Path(shutil.copyfile(path, Path(folder, path.name))) for path in files]

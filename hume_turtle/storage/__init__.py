@@ -1,0 +1,1 @@
+"""The embedding cache, and files that appear whole or not at all."""

@@ -1,0 +1,272 @@
+"""The embedding cache: one .npy a (dataset, space, split) and a JSON sidecar that says what it is.
+
+    <root>/<dataset>/<space>/<split>.npy     (n, d) float32 or float16, as the encoder gave them
+    <root>/<dataset>/<space>/<split>.json    encoder, settings, counts, versions, checksum
+
+Scale: TURTLE's step sizes act on features of order one. `load_spaces` brings every space to unit
+root mean square per element on its training split: one scalar a space, from the `mean_square` in
+the training split's sidecar, applied to every split. Directions, angles and relative distances
+are untouched, and the files hold what the encoder gave.
+
+True labels are files of their own, in a folder of the caller's choice, so that a stage that fits
+never depends on them. Nothing here carries a time stamp: the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hume_turtle.checks import check_choice
+from hume_turtle.datasets.images import ImageDataset
+from hume_turtle.encoders.encoder import Encoder
+from hume_turtle.extraction.journal import pieces
+from hume_turtle.extraction.loading import Batch, Encoding, load_batches
+from hume_turtle.storage.files import atomic_write, file_sha256
+
+STATED = ("rows", "dimensions", "mean_square", "skipped", "sha256")  # by every sidecar
+LIBRARIES = ("numpy", "pillow", "scikit-learn", "torch")  # whose versions can change an embedding
+
+
+def embed(
+    dataset: ImageDataset, encoder: Encoder, batch_size: int = 256, device: str = "cpu"
+) -> np.ndarray:
+    """Encode every image of a small dataset in memory, in order: (n, d) float32, unscaled.
+
+    Large ones: `extraction.extract`. Raises ValueError for an empty dataset, a batch size below 1,
+    an image that cannot be read, rows of another width than the encoder states, and NaN or
+    infinite values.
+    """
+    if len(dataset) == 0:
+        raise ValueError(f"dataset {dataset.name!r}, split {dataset.split!r}, has no images")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    encoder.to(device)
+    starts = range(0, len(dataset), batch_size)
+    batches = [range(start, min(start + batch_size, len(dataset))) for start in starts]
+    encoding = Encoding(encoder, torch.device(device), batch_size)
+    blocks = []
+    for batch, block, _ in encoding(load_batches(dataset.images, encoder.preprocess, batches)):
+        check_rows(batch, block, encoder, encoder.dim, dataset)
+        blocks.append(block)
+    return np.concatenate(blocks)  # (n, d)
+
+
+def check_rows(
+    batch: Batch,
+    rows: np.ndarray,
+    encoder: Encoder,
+    dim: int | None,
+    dataset: ImageDataset,
+    skip: bool = False,
+) -> None:
+    """Raise ValueError for images that could not be read unless they are skipped, and bad rows."""
+    if batch.unreadable and not skip:
+        row, error = batch.unreadable[0]
+        raise ValueError(f"cannot read {dataset.source(row)}: {error}")
+    if not batch.rows:
+        return
+    if dim is not None and rows.shape[1] != dim:
+        raise ValueError(f"encoder {encoder.name!r} gives {rows.shape[1]}, not {dim}, dimensions")
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        where = dataset.source(batch.rows[int(np.argmin(finite))])
+        given = f"gave NaN or infinite values, as {rows.dtype}, for {where}"
+        raise ValueError(f"encoder {encoder.name!r} {given}")
+
+
+def unit_rms_scale(mean_square: float) -> float:
+    """The factor that brings a space of that mean square per element to 1; 1 for all zeros."""
+    return 1 / float(np.sqrt(mean_square)) if mean_square > 0 else 1.0
+
+
+def embedding_path(root: str | Path, dataset: str, space: str, split: str) -> Path:
+    """`<root>/<dataset>/<space>/<split>.npy`. Raises ValueError for a name that leaves the root."""
+    return Path(root) / part(dataset) / part(space) / f"{part(split)}.npy"
+
+
+def part(name: str) -> str:
+    """The name, if it can be one part of a path; else a ValueError."""
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise ValueError(f"{name!r} cannot be a part of a path")
+    return name
+
+
+def save_embedding(
+    root: str | Path, dataset: str, split: str, embedding: np.ndarray, encoder: Encoder, **stated
+) -> Path:
+    """Write (n, d) unscaled rows as float32 and their sidecar, whole or not at all; the .npy.
+
+    The space is the encoder's name. stated: what else the sidecar says, or says otherwise.
+    """
+    if embedding.ndim != 2:
+        raise ValueError(f"an embedding is (n, d), got shape {embedding.shape}")
+    path = embedding_path(root, dataset, encoder.name, split)
+    with atomic_write(path) as file:
+        file.write(npy_bytes(np.asarray(embedding, np.float32)))
+    sidecar = {
+        "dataset": dataset,
+        "split": split,
+        "encoder": encoder.name,
+        "settings": encoder.settings,
+        "dtype": "float32",
+        "rows": embedding.shape[0],
+        "dimensions": embedding.shape[1],
+        "skipped": [],
+        "versions": {library: version(library) for library in LIBRARIES},
+        **file_statistics(path),
+        **stated,
+    }
+    with atomic_write(path.with_suffix(".json"), "w") as file:
+        file.write(json.dumps(sidecar, indent=2) + "\n")
+    return path
+
+
+def file_statistics(path: Path) -> dict[str, Any]:
+    """Mean square per element and SHA-256 of a .npy file of rows, read in pieces.
+
+    The sum goes piece by piece in float64, always in the same order.
+    """
+    total = count = 0
+    for rows in pieces(path):
+        total += float(np.sum(np.square(rows, dtype=np.float64)))
+        count += rows.size
+    return {"mean_square": total / max(count, 1), "sha256": file_sha256(path)}
+
+
+def load_embedding(
+    root: str | Path,
+    dataset: str,
+    space: str,
+    split: str,
+    mmap: bool = False,
+    verify: bool = False,
+) -> np.ndarray:
+    """The saved rows, (n, d), unscaled; mmap opens them read-only without reading them.
+
+    verify: also compare the file's SHA-256 with the sidecar's. Raises FileNotFoundError where
+    a file is missing, ValueError where the two disagree.
+    """
+    path = embedding_path(root, dataset, space, split)
+    sidecar = load_sidecar(root, dataset, space, split)
+    if not path.exists():
+        raise FileNotFoundError(f"no embedding at {path}")
+    if verify and file_sha256(path) != sidecar["sha256"]:
+        raise ValueError(f"{path} is not the file its sidecar describes: the checksums differ")
+    rows = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    stated = (sidecar["rows"], sidecar["dimensions"])
+    if rows.shape != stated:
+        raise ValueError(f"{path} has shape {rows.shape}, its sidecar states {stated}")
+    return rows
+
+
+def load_sidecar(root: str | Path, dataset: str, space: str, split: str) -> dict[str, Any]:
+    """What an embedding is. Raises ValueError where the file lacks what every sidecar states."""
+    path = embedding_path(root, dataset, space, split).with_suffix(".json")
+    if not path.exists():
+        raise FileNotFoundError(f"no sidecar at {path}")
+    sidecar = json.loads(path.read_text(encoding="utf-8"))
+    lacking = [key for key in STATED if key not in sidecar]
+    if lacking:
+        raise ValueError(f"{path} does not state {', '.join(lacking)}")
+    return sidecar
+
+
+def is_imported(root: str | Path, dataset: str, space: str) -> bool:
+    """Whether train and test are there and came out of a released archive (importers.py)."""
+    try:
+        sidecars = [load_sidecar(root, dataset, space, split) for split in ("train", "test")]
+    except FileNotFoundError:
+        return False
+    return all("source" in sidecar.get("settings", {}) for sidecar in sidecars)
+
+
+def load_spaces(
+    root: str | Path, dataset: str, spaces: Sequence[str], split: str, scale: str = "unit-rms"
+) -> list[np.ndarray]:
+    """The rows of one split in several spaces, (n, d_k) each: row i is the same image in all.
+
+    scale: "unit-rms" brings each space to unit root mean square per element on its training
+    split, by one factor, and gives float32 arrays; "none" gives read-only memory maps of the
+    files, float32 or float16.
+
+    Raises FileNotFoundError where a file is missing, ValueError where spaces lack other images.
+    """
+    check_choice("scale", scale, ("unit-rms", "none"))
+    kept_rows_of(root, dataset, spaces, split)
+    if scale == "none":
+        return [load_embedding(root, dataset, space, split, mmap=True) for space in spaces]
+    factors = [
+        unit_rms_scale(load_sidecar(root, dataset, space, "train")["mean_square"])
+        for space in spaces
+    ]
+    return [
+        load_embedding(root, dataset, space, split) * np.float32(factor)
+        for space, factor in zip(spaces, factors)
+    ]
+
+
+def kept_rows(sidecar: dict[str, Any]) -> np.ndarray:
+    """Which images of the dataset the rows of an embedding are, (rows,) int64.
+
+    All of them but those that could not be read; a labeling of the dataset is brought to the
+    embedding's rows by `labels[kept_rows(sidecar)]`.
+    """
+    skipped = [each["row"] for each in sidecar["skipped"]]
+    return np.delete(np.arange(sidecar["rows"] + len(skipped)), np.array(skipped, int))
+
+
+def kept_rows_of(root: str | Path, dataset: str, spaces: Sequence[str], split: str) -> np.ndarray:
+    """`kept_rows` of spaces that have to agree. Raises ValueError where they do not."""
+    kept = [kept_rows(load_sidecar(root, dataset, space, split)) for space in spaces]
+    for space, rows in zip(spaces, kept):
+        if not np.array_equal(rows, kept[0]):
+            differing = sorted(set(rows.tolist()) ^ set(kept[0].tolist()))
+            raise ValueError(
+                f"{dataset} {split}: the rows of {spaces[0]} and {space} are not the same images; "
+                f"image {differing[0]} is in one of them only ({len(differing)} such)"
+            )
+    return kept[0]
+
+
+def labels_path(root: str | Path, dataset: str, split: str, kind: str = "") -> Path:
+    """`<root>/<dataset>/<split>.npy`, or `<split>-<kind>.npy` for another labeling."""
+    name = f"{split}-{kind}" if kind else split
+    return Path(root) / part(dataset) / f"{part(name)}.npy"
+
+
+def save_labels(
+    root: str | Path, dataset: str, split: str, labels: np.ndarray, kind: str = ""
+) -> Path:
+    """Write (n,) integer labels as int64, whole or not at all; the file's path.
+
+    kind: the name of another labeling of the same images, as in `ImageDataset.attributes`.
+    """
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels are (n,) integers, got shape {labels.shape} of {labels.dtype}")
+    path = labels_path(root, dataset, split, kind)
+    with atomic_write(path) as file:
+        file.write(npy_bytes(labels.astype(np.int64)))
+    return path
+
+
+def load_labels(root: str | Path, dataset: str, split: str, kind: str = "") -> np.ndarray:
+    """The saved labels, (n,) int64. Raises FileNotFoundError where there are none."""
+    path = labels_path(root, dataset, split, kind)
+    if not path.exists():
+        raise FileNotFoundError(f"no labels at {path}")
+    return np.load(path, allow_pickle=False)
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """The array as an .npy file's bytes."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,52 @@
+"""Precision of the products: what is chosen, and that the choice changes next to nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hume_turtle import Turtle
+from hume_turtle.core import precision
+from hume_turtle.core.precision import check_precision, has_bf16, pick_precision
+
+CPU = torch.device("cpu")
+DIGITS = Path(__file__).parents[3] / "shared" / "parity" / "digits_embeddings.npz"
+
+
+def test_a_choice_is_taken_at_its_word_and_auto_asks_the_machine(monkeypatch):
+    assert pick_precision("fp32", CPU) == torch.float32
+    assert pick_precision("bf16", CPU) == torch.bfloat16
+    for native, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(precision, "has_bf16", lambda device, native=native: native)
+        assert pick_precision("auto", CPU) == dtype
+
+
+@pytest.mark.parametrize("bad", ["fp16", "", None, torch.float32])
+def test_other_precisions_are_refused(bad):
+    with pytest.raises(ValueError, match="fp32"):
+        check_precision(bad)
+
+
+def test_the_self_test_catches_wrong_products(monkeypatch):
+    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
+    has_bf16.cache_clear()
+    assert has_bf16(CPU)  # slow or fast, PyTorch multiplies bfloat16 rightly
+    has_bf16.cache_clear()
+    bmm = torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda a, b: bmm(a, b) * 1.1)
+    assert not has_bf16(CPU)
+    has_bf16.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DIGITS.exists(), reason="the recordings are not here")
+@pytest.mark.parametrize("names", [["glyphs_like"], ["moco_like", "glyphs_like"]])
+def test_bf16_changes_at_most_two_labels_in_a_thousand(names):
+    with np.load(DIGITS) as file:
+        spaces = [file[name] for name in names]
+    settings = {"warm_start": True, "outer_steps": 2000}
+    labels = [
+        Turtle(10, **settings, precision=name).fit(spaces).labels_ for name in ("fp32", "bf16")
+    ]
+    assert (labels[0] != labels[1]).mean() <= 0.002

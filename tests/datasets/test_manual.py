@@ -1,0 +1,206 @@
+"""Datasets that a person fetches, on small trees of the true layout."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from hume_turtle.datasets import imagenet, manual, video
+from hume_turtle.datasets.registry import load_dataset
+
+BY_HAND = [
+    value
+    for module in (manual, imagenet, video)
+    for value in vars(module).values()
+    if isinstance(value, manual.ByHand)
+]
+
+
+def touch(root, *files):
+    """Empty files: a dataset that opened one would fail."""
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+
+
+def names(dataset):
+    return [path.name for path in dataset.images.paths]
+
+
+@pytest.mark.parametrize("dataset", BY_HAND, ids=lambda dataset: dataset.name)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_missing_tree_says_from_where_to_where_and_what_is_checked(tmp_path, dataset, split):
+    with pytest.raises(ValueError, match="give the root"):
+        load_dataset(dataset.name, split)
+    for folder in (tmp_path / "empty", tmp_path / "folder"):
+        (folder / dataset.folder if folder.name == "folder" else folder).mkdir(parents=True)
+        with pytest.raises(FileNotFoundError) as error:
+            load_dataset(dataset.name, split, folder)
+        for part in (str(folder), dataset.source, dataset.layout, dataset.checked):
+            assert part in str(error.value)
+
+
+def test_every_message_states_the_papers_counts():
+    with open(Path(__file__).parents[2] / "data/reported/dataset_sizes.csv", newline="") as file:
+        sizes = {row["dataset"]: row for row in csv.DictReader(file)}
+    assert len(BY_HAND) == 8
+    for dataset in BY_HAND:
+        for count in ("classes", "train", "test"):
+            assert sizes[dataset.name][count] in dataset.checked.split()
+
+
+@pytest.fixture
+def cars(tmp_path):
+    folder = tmp_path / "stanford_cars"
+    (folder / "devkit").mkdir(parents=True)
+    makes = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Acura TL Sedan 2012"]
+    savemat(folder / "devkit/cars_meta.mat", {"class_names": np.array([makes], object)})
+    fields = [("bbox_x1", object), ("class", object), ("fname", object)]
+    for place, split, classes in (
+        ("devkit/cars_train_annos.mat", "train", [3, 1, 3, 2]),
+        ("cars_test_annos_withlabels.mat", "test", [2, 2, 1]),
+    ):
+        rows = [(30 + i, label, f"{i:05d}.jpg") for i, label in enumerate(classes, 1)]
+        savemat(folder / place, {"annotations": np.array([rows], fields)})
+        touch(folder, *(f"cars_{split}/{name}" for _, _, name in rows))
+    return folder
+
+
+def test_cars_are_read_as_torchvision_reads_them(cars):
+    from torchvision.datasets import StanfordCars
+
+    for split, labels in (("train", [2, 0, 2, 1]), ("test", [1, 1, 0])):
+        ours, theirs = load_dataset("cars", split, cars.parent), StanfordCars(cars.parent, split)
+        np.testing.assert_array_equal(ours.labels, labels)
+        assert ours.labels.dtype == np.int64
+        assert [(str(p), y) for p, y in zip(ours.images.paths, ours.labels)] == theirs._samples
+        assert ours.class_names == tuple(theirs.classes)
+
+
+def test_listed_images_must_be_there(cars):
+    (cars / "cars_train/00002.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"cars_train/00002.jpg is missing"):
+        load_dataset("cars", "train", cars.parent)
+    (cars / "cars_train/00003.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"cars_train/00002.jpg and 1 more are missing"):
+        load_dataset("cars", "train", cars.parent)
+
+
+FACES = [
+    (3, "Training"),
+    (0, "PublicTest"),
+    (6, "PrivateTest"),
+    (2, "Training"),
+    (5, "PrivateTest"),
+]
+
+
+def faces(folder, file, columns):
+    """A face of the label's own grey, its first pixel 255, in either file's columns."""
+    folder.mkdir()
+    with open(folder / file, "w", newline="") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(columns)
+        for emotion, usage in FACES:
+            pixels = " ".join(["255"] + [str(emotion)] * 2303)
+            row = {"emotion": emotion, "pixels": pixels, "Usage": usage}
+            writer.writerow([row[column.strip()] for column in columns])
+
+
+@pytest.mark.parametrize(
+    ("file", "columns"),
+    [
+        ("fer2013.csv", ["emotion", "pixels", "Usage"]),
+        ("icml_face_data.csv", ["emotion", " Usage", " pixels"]),
+    ],
+)
+def test_fer2013_takes_the_private_half_for_test(tmp_path, file, columns):
+    faces(tmp_path / "fer2013", file, columns)
+    for split, labels in (("train", [3, 2]), ("test", [6, 5])):
+        dataset = load_dataset("fer2013", split, tmp_path)
+        np.testing.assert_array_equal(dataset.labels, labels)
+        assert len(dataset.class_names) == 7
+        for image, label in zip(dataset, labels):
+            assert (image.mode, image.size) == ("L", (48, 48))
+            assert (image.getpixel((0, 0)), image.getpixel((1, 0))) == (255, label)
+
+
+def test_a_face_of_another_size_is_reported_with_its_line(tmp_path):
+    faces(tmp_path / "fer2013", "fer2013.csv", ["emotion", "pixels", "Usage"])
+    with open(tmp_path / "fer2013/fer2013.csv", "a") as file:
+        file.write("1,0 0 300,Training\n")
+    with pytest.raises(ValueError, match=r"fer2013.csv, line 7: these are not 2304 pixels"):
+        load_dataset("fer2013", "train", tmp_path)
+
+
+@pytest.mark.parametrize("value", ["256", "-1", "x"])
+def test_a_pixel_out_of_range_is_refused(value):
+    with pytest.raises(ValueError, match="not 2304 pixels"):
+        manual.face(" ".join(["0"] * 2303 + [value]), "here")
+
+
+def test_resisc45_shuffles_sorted_files_class_by_class_with_one_generator(tmp_path):
+    classes, folder = ["airplane", "golf_course"], tmp_path / "resisc45/NWPU-RESISC45"
+    files = {c: [f"{c}_{i:03d}.jpg" for i in range(1, 21)] for c in classes}
+    for c in reversed(classes):
+        touch(folder, *(f"{c}/{file}" for file in reversed(files[c])))
+    generator, expected = random.Random(42), {"train": [], "test": []}
+    for c in classes:
+        shuffled = list(files[c])
+        generator.shuffle(shuffled)
+        expected["train"] += sorted(shuffled[:16])
+        expected["test"] += sorted(shuffled[16:])
+    for split, n in (("train", 16), ("test", 4)):
+        dataset = load_dataset("resisc45", split, tmp_path)
+        assert names(dataset) == expected[split]
+        np.testing.assert_array_equal(dataset.labels, np.repeat([0, 1], n))
+        assert dataset.class_names == ("airplane", "golf course")
+        assert names(load_dataset("resisc45", split, tmp_path)) == names(dataset)
+
+
+def test_hateful_memes_are_train_and_dev(tmp_path):
+    folder = tmp_path / "hatefulmemes"
+    rows = {"train": [("42953", 0), ("08291", 1), ("01268", 0)], "dev": [("08292", 1)]}
+    rows["test"] = [("16395", None)]  # the challenge's own test set has no labels
+    for part, memes in rows.items():
+        touch(folder, *(f"img/{number}.png" for number, _ in memes))
+        lines = [
+            {"id": int(number), "img": f"img/{number}.png", "label": label, "text": "text"}
+            for number, label in memes
+        ]
+        (folder / f"{part}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    train, test = (load_dataset("hatefulmemes", split, tmp_path) for split in ("train", "test"))
+    assert names(train) == ["01268.png", "42953.png", "08291.png"]
+    np.testing.assert_array_equal(train.labels, [0, 0, 1])
+    assert names(test) == ["08292.png"]
+    np.testing.assert_array_equal(test.labels, [1])
+    assert train.class_names == ("not hateful", "hateful")
+
+
+def test_birdsnap_draws_five_test_images_a_class_whatever_the_disks_order(tmp_path):
+    files = [f"{bird}/{i}.jpg" for bird in ("Yellow_Warbler", "American_Crow") for i in range(9)]
+    parts = []
+    for name, order in (("a", files), ("b", files[::-1])):
+        touch(tmp_path / name / "birdsnap/download/images", *order, "American_Crow/gone.gif")
+        parts.append([load_dataset("birdsnap", s, tmp_path / name) for s in ("train", "test")])
+    for (train, test), again in zip(parts, reversed(parts)):
+        assert Counter(test.labels.tolist()) == {0: 5, 1: 5}
+        assert Counter(train.labels.tolist()) == {0: 4, 1: 4}
+        assert not set(train.images.paths) & set(test.images.paths)
+        assert train.class_names == ("American Crow", "Yellow Warbler")
+        assert (names(train), names(test)) == tuple(map(names, again))
+        assert all(path.parent.name == "American_Crow" for path in test.images.paths[:5])
+
+
+def test_birdsnap_refuses_a_class_with_nothing_left_to_train_on(tmp_path):
+    folder = tmp_path / "birdsnap/download/images"
+    touch(folder, *(f"American_Crow/{i}.jpg" for i in range(5)))
+    with pytest.raises(ValueError, match="American_Crow: 5 images"):
+        load_dataset("birdsnap", "train", tmp_path)

@@ -1,0 +1,61 @@
+"""What every encoder does: precision, batches, errors for unknown names."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from hume_turtle.encoders.encoder import Encoder, unknown
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(288, 5))
+    return Encoder("small", 5, {"library": "none"}, lambda image: image, network.eval())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name", "tolerance"),
+    [("fp16", "fp16", 2e-3), (torch.bfloat16, "bf16", 2e-2), (torch.float32, "fp32", 0)],
+)
+def test_any_precision_gives_float32_rows_and_says_which_it_was(encoder, dtype, name, tolerance):
+    batch = torch.randn(4, 3, 8, 8)
+    exact = encoder.encode(batch)
+    short = encoder.to("cpu", dtype)
+    rows = short.encode(batch)
+    assert rows.dtype == torch.float32
+    assert short.dtype == encoder.dtype  # moved in place
+    assert json.loads(json.dumps(short.settings)) == {"library": "none", "dtype": name}
+    assert "dtype" not in encoder.settings
+    torch.testing.assert_close(rows, exact, atol=tolerance, rtol=tolerance)
+    assert torch.equal(rows, exact) == (tolerance == 0)  # it was computed in that precision
+
+
+def test_a_move_without_a_precision_changes_nothing(encoder):
+    assert encoder.to("cpu") is encoder
+    assert encoder.dtype == torch.float32
+
+
+def test_a_network_without_weights_has_no_precision():
+    pixels = Encoder("pixels", None, {}, lambda image: image, nn.Flatten())
+    assert pixels.to("cpu", "fp16").settings == {}
+    batch = torch.rand(2, 3, 4, 4)
+    assert torch.equal(pixels.encode(batch), batch.flatten(1))
+
+
+@pytest.mark.parametrize("dtype", ["float8", torch.float64, 16])
+def test_another_precision_is_refused(encoder, dtype):
+    with pytest.raises(ValueError, match=r"unknown dtype .* there are fp32, fp16, bf16"):
+        encoder.to("cpu", dtype)
+
+
+def test_an_unknown_name_is_told_what_it_may_mean():
+    names = ["clip-vit-l-14", "bit"]
+    assert str(unknown("clip-vit-l14", names)) == (
+        "unknown encoder 'clip-vit-l14'; did you mean clip-vit-l-14? there are clip-vit-l-14, bit"
+    )
+    assert str(unknown("zzz", names, "two")) == "unknown encoder 'zzz'; there are two"

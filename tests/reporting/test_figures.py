@@ -1,0 +1,244 @@
+"""Figures from made-up data: what is drawn, the same bytes twice, clear errors; tables."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from hume_turtle.reporting.figures import (
+    plot_correlation,
+    plot_growth,
+    plot_selection,
+    plot_training,
+)
+from hume_turtle.reporting.figures_images import plot_clusters
+from hume_turtle.reporting.figures_scores import (
+    plot_benchmark,
+    plot_scoreboard,
+    plot_vs_baselines,
+)
+from hume_turtle.reporting.publish import markdown_table, publish, save_figure, save_table
+from hume_turtle.reporting.style import set_style
+
+METRIC = "cluster_accuracy"
+
+
+pytestmark = pytest.mark.usefixtures("style")
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """The long table of two datasets, three choices of spaces, three methods; one value missing."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for dataset in ("digits", "letters"):
+        for spaces in ("a", "b", "a+b"):
+            for method, gain in (("turtle", 0.1), ("k-means", 0.0), ("hume", 0.05)):
+                if (dataset, spaces, method) == ("digits", "a", "turtle"):
+                    continue
+                for seed in range(3):
+                    key = (dataset, method, spaces, seed, "train")
+                    rows.append((*key, METRIC, 0.8 + gain + 0.01 * rng.normal()))
+                    if method != "hume":
+                        rows.append((*key, "seconds", 1 + rng.random()))
+    columns = ["dataset", "method", "spaces", "seed", "split", "metric", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def clusters():
+    rng = np.random.default_rng(0)
+    labels = np.array([0] * 9 + [2] * 2)  # class 1 is empty, class 2 has fewer images than shown
+    images, confidence = rng.random((11, 8, 8)), rng.random(11)
+    return plot_clusters(images, labels, confidence, np.diag([9, 0, 2]), ["zero", "one", "two"])
+
+
+def scoreboard(ours=(np.nan, 81.0, 70.0)):
+    status = ["not run" if np.isnan(x) else "met" if x > 80 else "missed" for x in ours]
+    return plot_scoreboard(
+        pd.DataFrame(
+            {
+                "artefact": ["a", "b", "b"],
+                "reported": 80.0,
+                "ours": ours,
+                "tolerance": 1.0,
+                "status": status,
+            }
+        )
+    )
+
+
+def growth(machines=("cpu",)) -> pd.DataFrame:
+    """Rows and joint runs measured, dimensions and classes not."""
+    rows = [
+        (axis, value, method, factor * value, machine)
+        for machine in machines
+        for axis in ("n", "runs")
+        for value in (4, 1, 16)
+        for method, factor in (("reference", 2.0), ("turtle", 0.5))
+    ]
+    return pd.DataFrame(rows, columns=["axis", "value", "method", "seconds", "hardware"])
+
+
+def selection(**columns):
+    """Six fits in two choices of spaces; the highest score of the first is its third and fourth."""
+    return pd.DataFrame(
+        {
+            "dataset": "digits",
+            "spaces": ["a", "a", "a", "a", "a+b", "a+b"],
+            "warm_start": [True, False] * 3,
+            "generalization_score": [0.7, 0.8, 0.9, 0.9, 0.6, 0.5],
+            "cluster_accuracy": [0.2, 0.5, 0.6, 0.7, 0.3, 0.4],
+            **columns,
+        }
+    )
+
+
+FIGURES = {
+    "growth": lambda _: plot_growth(growth()),
+    "growth, not measured": lambda _: plot_growth(growth(())),
+    "benchmark": plot_benchmark,
+    "vs_baselines": plot_vs_baselines,
+    "training": lambda _: plot_training({"objective": np.zeros((2, 5))}, np.ones(2), [1, 5]),
+    "correlation": lambda _: plot_correlation([1, 2, 3], [0.9, 0.5, 0.4], ["x", "y", "y"]),
+    "selection": lambda _: plot_selection(selection()),
+    "clusters": lambda _: clusters(),
+    "scoreboard": lambda _: scoreboard(),
+    "scoreboard, none run": lambda _: scoreboard((np.nan,) * 3),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_has_the_same_bytes_twice(name, frame, tmp_path):
+    written = [
+        [path.read_bytes() for path in save_figure(FIGURES[name](frame), tmp_path / run, name)]
+        for run in ("first", "second")
+    ]
+    assert written[0] == written[1]
+    assert written[0][0].startswith(b"\x89PNG")
+    assert b"<svg" in written[0][1]
+
+
+def test_style_ignores_what_was_set_before():
+    matplotlib.rcParams.update({"font.family": "serif", "lines.linewidth": 9})
+    set_style()
+    first = dict(matplotlib.rcParams)
+    set_style()
+    assert dict(matplotlib.rcParams) == first
+    assert first["font.family"] == ["DejaVu Sans"]
+    assert first["lines.linewidth"] < 3
+    assert matplotlib.get_backend().lower() == "agg"
+
+
+def test_benchmark_shows_means_in_percent_and_marks_missing(frame):
+    fig = plot_benchmark(frame)
+    panels = {ax.get_title(): ax for ax in fig.axes}
+    assert list(panels) == ["a", "b", "a + b"]
+    crosses = [line for line in panels["a"].lines if line.get_marker() == "x"]
+    assert sum(len(line.get_xdata()) for line in crosses) == 1
+    chosen = (frame["metric"] == METRIC) & (frame["method"] == "turtle") & (frame["spaces"] == "b")
+    means = 100 * frame[chosen].groupby("dataset")["value"].mean()
+    dots = next(line for line in panels["b"].lines if line.get_marker() == "o")
+    np.testing.assert_allclose(sorted(dots.get_xdata()), sorted(means))
+
+
+def test_growth_has_a_panel_an_axis_and_a_line_a_method_and_hardware():
+    panels = {ax.get_xlabel(): ax for ax in plot_growth(growth(("cpu", "gpu"))).axes}
+    assert list(panels) == ["rows n", "dimensions d", "classes C", "joint runs"]
+    lines = {line.get_label(): line for line in panels["rows n"].lines}
+    assert list(lines) == ["reference, cpu", "turtle, cpu", "reference, gpu", "turtle, gpu"]
+    assert lines["turtle, cpu"].get_marker() != lines["turtle, gpu"].get_marker()
+    np.testing.assert_allclose(lines["reference, cpu"].get_xydata(), [[1, 2], [4, 8], [16, 32]])
+    assert panels["rows n"].get_xscale() == panels["rows n"].get_yscale() == "log"
+    assert len(panels["rows n"].get_yticks())
+    assert [text.get_text() for text in panels["classes C"].texts] == ["not measured"]
+
+
+def test_correlation_is_pearsons():
+    x, y = np.array([1.0, 2.0, 4.0, 3.0]), np.array([0.9, 0.7, 0.2, 0.6])
+    title = plot_correlation(x, y).axes[0].get_title()
+    assert f"−{abs(np.corrcoef(x, y)[0, 1]):.2f}" in title
+    assert "nan" in plot_correlation([1, 1], [0.1, 0.2]).axes[0].get_title()
+
+
+def test_selection_rings_the_first_of_the_highest_scores():
+    fig = plot_selection(selection())
+    titles = [ax.get_title() for ax in fig.axes]
+    assert [title.partition(":")[0] for title in titles] == ["digits, a", "digits, a + b"]
+    assert "0.97" in titles[0]  # Pearson's r
+    for ax, chosen in zip(fig.axes, ((90, 60), (60, 30))):
+        (ring,) = [dots for dots in ax.collections if "chosen" in dots.get_label()]
+        np.testing.assert_allclose(ring.get_offsets(), [chosen])
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda f: plot_benchmark(f, "ari"), "no ari among cluster_accuracy, seconds"),
+        (lambda f: plot_vs_baselines(f, "scan"), "no cluster_accuracy of scan"),
+        (lambda f: plot_training({}), "history is empty"),
+        (lambda f: plot_correlation([1, 2], [1.0]), "2 objectives, 1 accuracies"),
+        (lambda f: plot_correlation([1], [1.0]), "two points or more"),
+        (
+            lambda f: plot_clusters(
+                np.ones((2, 4, 4)), np.array([0, 3]), np.ones(2), np.eye(2), "ab"
+            ),
+            r"labels 0\.\.3, 2 rows",
+        ),
+        (
+            lambda f: plot_clusters(np.ones((2, 4, 4)), np.array([0]), np.ones(2), np.eye(2), "ab"),
+            "2 images, 1 labels",
+        ),
+        (lambda f: plot_growth(growth().assign(axis="k")), "unknown axis k"),
+        (lambda f: plot_scoreboard(pd.DataFrame({"status": ["won"]})), "unknown status won"),
+        (lambda f: plot_selection(selection().drop(columns="spaces")), "no column spaces"),
+        (lambda f: plot_selection(selection(), "gamma"), "no column gamma"),
+        (lambda f: plot_selection(selection()[:0]), "no fits"),
+    ],
+)
+def test_bad_input(draw, message, frame):
+    with pytest.raises(ValueError, match=message):
+        draw(frame)
+
+
+def test_tables(tmp_path):
+    table = pd.DataFrame({"name": ["a|b", "c"], "n": [1, 20], "value": [0.12345, np.nan]})
+    csv, markdown = save_table(table, tmp_path / "new", "t", "%.2f")
+    assert csv.read_text() == "name,n,value\na|b,1,0.12\nc,20,\n"
+    assert (
+        markdown.read_text()
+        == markdown_table(table, "%.2f")
+        == (
+            "| name |   n | value |\n"
+            "| ---- | --: | ----: |\n"
+            "| a\\|b |   1 |  0.12 |\n"
+            "| c    |  20 |     – |\n"
+        )
+    )
+
+
+def test_publish(tmp_path):
+    runs, figures, executed = tmp_path / "runs", tmp_path / "figures", tmp_path / "executed"
+    for notebook, names in (("one", ["a.png", "a.svg"]), ("two", ["b.csv", "b.failed.ipynb"])):
+        for name in (f"{notebook}.ipynb", *names):
+            (runs / notebook).mkdir(parents=True, exist_ok=True)
+            (runs / notebook / name).write_text(name)
+    figures.mkdir()
+    (figures / "stale.png").touch()
+
+    publish(runs, ["one", "two"], ["a", "b"], figures, executed)
+    assert sorted(path.name for path in figures.iterdir()) == ["a.png", "a.svg", "b.csv"]
+    assert sorted(path.name for path in executed.iterdir()) == ["one.ipynb", "two.ipynb"]
+
+    for notebooks, artefacts, message in (
+        (["one", "two"], ["a", "b", "c"], "artefact c was made by no notebook"),
+        (["one", "two"], ["a"], "two made b, which params.yaml does not list"),
+        (["one", "three"], ["a"], "notebook three has no run"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            publish(runs, notebooks, artefacts, figures, executed)
+    (runs / "two" / "a.md").touch()
+    with pytest.raises(ValueError, match="artefact a was made by one, two"):
+        publish(runs, ["one", "two"], ["a", "b"], figures, executed)
+    assert (figures / "a.svg").exists()  # nothing was written by the failures

@@ -1,0 +1,159 @@
+"""Notebooks: the same bytes twice, errors that name the cell, nothing half written."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from hume_turtle.reporting.run_notebook import (
+    NotebookError,
+    declared_parameters,
+    execute_notebook,
+    normalise,
+    read_source,
+    run_cells_in_process,
+)
+
+PARAMETERS = "seed = 0\nsizes: list = [1, 2]\nname = 'digits'"
+FIGURE = """import matplotlib.pyplot as plt
+fig, ax = plt.subplots(figsize=(2, 2))
+ax.plot([seed, 1])
+plt.show()"""
+NOISE = """import sys, warnings
+print("working", object(), flush=True)
+print("to " + "stderr", file=sys.stderr)
+print("done")
+{"axes": ax}"""
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    """Returns a function: sources of code cells -> path of a notebook; the first cell is
+    `parameters`."""
+
+    def make(*sources: str, parameters: str = PARAMETERS):
+        first = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        cells = [new_markdown_cell("# Title"), first, *map(new_code_cell, sources)]
+        path = tmp_path / "source.ipynb"
+        nbformat.write(new_notebook(cells=cells), path)
+        return path
+
+    return make
+
+
+@pytest.mark.slow
+def test_same_bytes_twice(notebook, tmp_path, monkeypatch):
+    source = notebook(FIGURE, NOISE)
+    monkeypatch.setenv("MPLBACKEND", "Agg")  # would remove the inline figure
+    first = execute_notebook(source, tmp_path / "a" / "run.ipynb", {"seed": 3})
+    # A second source that already holds outputs, other ids and an injected cell: the first's result
+    second = execute_notebook(first, tmp_path / "b" / "run.ipynb", {"seed": 3})
+    assert first.read_bytes() == second.read_bytes()
+
+    cells = nbformat.read(first, as_version=4).cells
+    text = first.read_text()
+    assert [cell.id for cell in cells] == [f"cell-{i}" for i in range(1, 6)]
+    assert cells[2].source == "# Parameters\nseed = 3\n"
+    assert "image/png" in cells[3].outputs[0].data
+    assert cells[4].outputs[0].text == "working <object object>\ndone\n"
+    for absent in ("to stderr", " at 0x", "papermill", "execution", str(tmp_path)):
+        assert absent not in text.replace("execution_count", "")
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.slow
+def test_a_stale_user_kernel_does_not_win(notebook, tmp_path, monkeypatch):
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    spec = {"argv": ["/no/such/python"], "display_name": "stale", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(kernel.parents[1]))
+    executed = execute_notebook(
+        notebook("import sys; print(sys.executable == exe)", parameters="exe = ''"),
+        tmp_path / "run.ipynb",
+        {"exe": sys.executable},
+    )
+    assert "True\\n" in executed.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ("x = 1\nraise KeyError('gone')", r"cell 4 failed, KeyError: 'gone'\n    x = 1\n"),
+        ("import os\nos._exit(1)", r"cell 4 failed, DeadKernelError"),
+        ("import sys; sys.exit(0)", r"cell 5 failed, not run"),
+    ],
+)
+def test_failure_names_the_cell_and_keeps_the_old_result(notebook, tmp_path, last, message):
+    destination = tmp_path / "run.ipynb"
+    destination.write_text("old")
+    with pytest.raises(NotebookError, match=message):
+        execute_notebook(notebook("a = seed", last, "b = 1"), destination, {"seed": 1})
+    assert destination.read_text() == "old"
+    assert not list(tmp_path.glob("*.partial"))
+    if "KeyError" in message:
+        assert "KeyError" in (tmp_path / "run.failed.ipynb").read_text()
+
+
+@pytest.mark.parametrize("run", [execute_notebook, run_cells_in_process])
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"sede": 1}, "no parameter sede; it has seed, sizes, name"),
+        ({"seed": object()}, "parameter seed is a object"),
+    ],
+)
+def test_bad_parameters_are_errors_before_any_work(notebook, tmp_path, run, parameters, message):
+    source = notebook("open('ran', 'w')")
+    arguments = (source, parameters)
+    if run is execute_notebook:
+        arguments = (source, tmp_path / "out" / "run.ipynb", parameters)
+    with pytest.raises(ValueError, match=message):
+        run(*arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_and_broken_sources(tmp_path):
+    with pytest.raises(ValueError, match="no notebook"):
+        run_cells_in_process(tmp_path / "none.ipynb")
+    (tmp_path / "broken.ipynb").write_text("not JSON")
+    with pytest.raises(ValueError, match="is no notebook"):
+        run_cells_in_process(tmp_path / "broken.ipynb")
+
+
+def test_run_cells_in_process(notebook):
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    size = matplotlib.rcParams["font.size"]
+    names = run_cells_in_process(
+        notebook("display(seed)\nplus = seed + 1", "plt_size = 3", FIGURE), {"seed": 4}
+    )
+    assert (names["plus"], names["sizes"]) == (5, [1, 2])
+    assert not plt.get_fignums()
+    assert matplotlib.rcParams["font.size"] == size
+
+
+def test_run_cells_in_process_names_the_cell(notebook):
+    with pytest.raises(NotebookError, match=r"cell 4 failed, ZeroDivisionError.*\n    1 / 0"):
+        run_cells_in_process(notebook("a = 1", "1 / 0"))
+
+
+def test_declared_parameters_of_a_notebook_without_any(tmp_path):
+    path = tmp_path / "plain.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("a = 1")]), path)
+    assert declared_parameters(read_source(path)) == []
+    with pytest.raises(ValueError, match="it has none"):
+        run_cells_in_process(path, {"a": 2})
+
+
+def test_normalise_leaves_its_argument_alone(notebook):
+    original = nbformat.read(notebook("a = 1"), as_version=4)
+    ids = [cell.id for cell in original.cells]
+    assert normalise(original).cells[0].id == "cell-1"
+    assert [cell.id for cell in original.cells] == ids

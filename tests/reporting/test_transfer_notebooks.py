@@ -1,0 +1,217 @@
+"""The notebooks of the paper-scale suites on small made-up suites: whole, in part, and empty."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from hume_turtle import Hume
+from hume_turtle.pipeline.suite import Suite
+from hume_turtle.reporting import figures
+from hume_turtle.reporting.run_notebook import run_cells_in_process
+from hume_turtle.reporting.tables import COLUMNS
+from hume_turtle.storage.embeddings import save_embedding, save_labels
+
+ROOT = Path(__file__).parents[2]
+ARTEFACTS = {
+    "04_transfer": {
+        "turtle-benchmark",
+        "turtle-vs-zeroshot",
+        "turtle-architectures",
+        "turtle-vs-baselines",
+        "turtle-vs-probe",
+        "scoreboard",
+    },
+    "05_hume_tables": {
+        "hume-vs-supervised",
+        "hume-vs-unsupervised",
+        "hume-imagenet",
+        "hume-aggregation",
+        "hume-reliable",
+        "scoreboard",
+    },
+}
+METRICS = ("cluster_accuracy", "mean_per_class_accuracy", "ari", "nmi")
+TURTLE_CHOICES = {
+    "k-means": ("clip-vit-b-32", "clip-vit-l-14", "clip-vit-l-14+dinov2-vit-g-14"),
+    "zero-shot": ("clip-vit-b-32", "clip-vit-l-14"),
+}
+for _method in ("turtle", "linear-probe"):
+    TURTLE_CHOICES[_method] = (*TURTLE_CHOICES["k-means"], "dinov2-vit-g-14")
+HUME_CHOICES = {"hume": ("moco+dino",), "k-means": ("moco", "dino"), "linear-probe": ("moco",)}
+
+
+@pytest.fixture(autouse=True)
+def undrawn_figures(monkeypatch):
+    """Figures are made but not drawn, for time: test_plotting_transfer.py draws them."""
+
+    def save(figure, folder, name):
+        Path(folder).mkdir(exist_ok=True)
+        for kind in (".png", ".svg"):
+            Path(folder, name + kind).touch()
+
+    monkeypatch.setattr(figures, "save_figure", save)
+
+
+def made_up_suite(folder: Path, datasets, choices, hume: dict | None = None) -> Suite:
+    """A suite with no scores yet."""
+    params = {"suite": "small", "root": ".", "datasets": list(datasets), "notebooks": []}
+    params["fit"] = {"split": "all", **({"hume": hume} if hume else {})}
+    params["embed"] = {"spaces": sorted({s for c in choices.values() for s in c if "+" not in s})}
+    folder.mkdir(exist_ok=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    shutil.copytree(ROOT / "data" / "reported", folder / "data" / "reported")
+    return Suite.open(folder)
+
+
+def save_scores(suite: Suite, dataset: str, choices) -> None:
+    """Made-up scores of every method in its choices, two seeds."""
+    rng, rows = np.random.default_rng(len(dataset)), []
+    for method, spaces_of_method in choices.items():
+        for spaces in spaces_of_method:
+            for seed in (0, 1):
+                for split in ("train", "test"):
+                    rows += [
+                        (dataset, method, spaces, split, seed, metric, rng.uniform(0.3, 0.95))
+                        for metric in METRICS
+                    ]
+    path = suite.data / "scores" / f"{dataset}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(path, index=False)
+
+
+def save_hume_fits(suite: Suite, dataset: str, blobs, n_runs: int) -> None:
+    """Embeddings and true labels of 60 rows, a third of them the test split; two seeds' fits."""
+    spaces, planted = blobs(60, 3, (6, 5))
+    for split, rows in (("train", slice(40)), ("test", slice(40, 60))):
+        save_labels(suite.data / "labels", dataset, split, planted[rows])
+        for name, space in zip(("moco", "dino"), spaces, strict=True):
+            encoder = SimpleNamespace(name=name, settings={})
+            save_embedding(suite.data / "embeddings", dataset, split, space[rows], encoder)
+    settings = {"outer_steps": 2, "inner_steps": 2, "n_subsets": 1, "subset_size": 30}
+    for seed in (0, 1):
+        fit = Hume(3, n_runs=n_runs, seed=seed, device="cpu", **settings).fit(spaces)
+        fit.save(suite.fit_path(dataset, "hume", ("moco", "dino"), seed))
+
+
+def run(name: str, suite: Suite) -> Path:
+    """The folder of the artefacts, after looking that there are all of them and no others."""
+    output = suite.folder / name
+    parameters = {"suite_folder": str(suite.folder), "output": str(output)}
+    run_cells_in_process(ROOT / "notebooks" / f"{name}.ipynb", parameters)
+    for kind in (".png", ".svg", ".csv", ".md"):
+        assert {path.stem for path in output.glob(f"*{kind}")} == ARTEFACTS[name]
+    return output
+
+
+@pytest.mark.parametrize("name", ARTEFACTS)
+def test_sources_are_stored_without_outputs_and_with_short_cells(name):
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+    assert [cell["id"] for cell in cells] == [f"cell-{i + 1}" for i in range(len(cells))]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    bodies = [cell for cell in code if "import" not in "".join(cell["source"])]
+    assert max(len(cell["source"]) for cell in bodies) <= 10
+
+
+def test_transfer_with_all_its_scores(tmp_path):
+    suite = made_up_suite(tmp_path / "s", ("cifar10", "pets", "mnist", "dtd"), TURTLE_CHOICES)
+    for dataset in suite.datasets:
+        save_scores(suite, dataset, TURTLE_CHOICES)
+    output = run("04_transfer", suite)
+
+    scores = suite.scores().query("split == 'test' and metric == 'cluster_accuracy'")
+    means = 100 * scores.groupby(["method", "spaces", "dataset"])["value"].mean()
+    pair = "clip-vit-l-14+dinov2-vit-g-14"
+    benchmark = pd.read_csv(output / "turtle-benchmark.csv")
+    row = benchmark.query("dataset == 'pets' and metric == 'cluster_accuracy' and spaces == @pair")
+    row = row.set_index("method").loc["turtle"]
+    assert row["reported"] == 92.3
+    assert row["mean"] == pytest.approx(means["turtle", pair, "pets"], abs=0.006)
+    assert row["difference"] == pytest.approx(row["mean"] - 92.3, abs=0.011)
+
+    versus = pd.read_csv(output / "turtle-vs-zeroshot.csv")
+    assert versus.groupby("turtle").size().to_dict() == {"one space": 4, "two spaces": 4}
+    first = versus.set_index(["turtle", "dataset"]).loc[("two spaces", "dtd")]
+    expected = means["turtle", pair, "dtd"] - means["zero-shot", "clip-vit-l-14", "dtd"]
+    assert first["difference"] == pytest.approx(expected, abs=0.006)
+
+    sizes = pd.read_csv(output / "turtle-architectures.csv")
+    assert sizes["encoder"].unique().tolist() == ["clip-vit-b-32", "clip-vit-l-14"]
+    assert set(sizes["method"]) == {"zero-shot", "turtle", "turtle + dinov2-vit-g-14"}
+    assert set(sizes["datasets"]) == {4}
+
+
+def test_transfer_shows_what_is_missing_as_missing(tmp_path):
+    suite = made_up_suite(tmp_path / "s", ("folders", "pets"), TURTLE_CHOICES)
+    choices = {"turtle": ("a", "b", "a+b"), "k-means": ("a",)}  # no text, no probe; pets not run
+    save_scores(suite, "folders", choices)
+    output = run("04_transfer", suite)
+    lines = (output / "turtle-benchmark.md").read_text().splitlines()
+    pets = next(line for line in lines if line.startswith("| ACC") and "| pets " in line)
+    assert [cell.strip() for cell in pets.split("|") if "9" in cell] == ["92.3"]
+    assert pets.count("–") >= 6
+    assert not len(pd.read_csv(output / "turtle-architectures.csv"))
+    assert pd.read_csv(output / "turtle-vs-zeroshot.csv")["difference"].isna().all()
+
+
+@pytest.mark.parametrize("name", ARTEFACTS)
+def test_a_suite_without_scores_shows_the_reported_numbers(name, tmp_path):
+    output = run(name, made_up_suite(tmp_path / "s", ("pets", "stl10"), TURTLE_CHOICES))
+    board = pd.read_csv(output / "scoreboard.csv")
+    assert set(board["status"]) == {"not run"}
+    if name == "04_transfer":
+        assert "mean of 26 " in (output / "turtle-benchmark.md").read_text()
+    else:
+        table = pd.read_csv(output / "hume-vs-supervised.csv")
+        assert len(table) == 24
+        assert table["reported"].notna().all()
+        assert table["mean"].isna().all()
+        assert "| stl10   | –" in (output / "hume-aggregation.md").read_text()
+
+
+def test_hume_with_several_runs(tmp_path, blobs, one_thread):
+    hume = {"phi1": "moco", "phi2": ["dino"]}
+    datasets = ("stl10", "imagenet", "cifar10")
+    suite = made_up_suite(tmp_path / "s", datasets, HUME_CHOICES, hume)
+    for dataset in ("stl10", "imagenet"):
+        save_scores(suite, dataset, HUME_CHOICES)
+    save_hume_fits(suite, "stl10", blobs, n_runs=3)
+    output = run("05_hume_tables", suite)
+
+    supervised = pd.read_csv(output / "hume-vs-supervised.csv")
+    assert "imagenet" not in set(supervised["dataset"])
+    run_rows = supervised[supervised["mean"].notna() & (supervised["metric"] == "ari")]
+    assert set(zip(run_rows["method"], run_rows["spaces"])) == {
+        ("hume", "moco+dino"),
+        ("linear-probe", "moco"),
+    }
+    unsupervised = pd.read_csv(output / "hume-vs-unsupervised.csv")
+    assert {"scan", "spice", "k-means", "hume"} == set(unsupervised["method"])
+    assert unsupervised[unsupervised["method"] == "scan"]["mean"].isna().all()
+    imagenet = pd.read_csv(output / "hume-imagenet.csv").set_index(["method", "metric"])
+    assert imagenet.loc[("hume", "cluster_accuracy"), "mean"].notna().any()
+
+    curve = pd.read_csv(output / "hume-aggregation.csv")
+    fit = suite.fits("stl10", "hume")["moco+dino"][0]
+    assert set(curve["runs"]) == {1, 2, 3}
+    assert len(curve[curve["runs"] == 1]) == fit.n_runs
+    reliable = pd.read_csv(output / "hume-reliable.csv")
+    assert set(reliable["seeds"]) == {2}
+    assert "| cifar10  | –" in (output / "hume-reliable.md").read_text()
+
+
+def test_hume_with_single_runs_has_no_vote(tmp_path, blobs, one_thread):
+    hume = {"phi1": "moco", "phi2": ["dino"]}
+    suite = made_up_suite(tmp_path / "s", ("stl10",), HUME_CHOICES, hume)
+    save_hume_fits(suite, "stl10", blobs, n_runs=1)
+    output = run("05_hume_tables", suite)
+    assert not len(pd.read_csv(output / "hume-aggregation.csv"))
+    assert len(pd.read_csv(output / "hume-reliable.csv"))
