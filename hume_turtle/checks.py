@@ -7,30 +7,27 @@ import torch
 from torch import Tensor
 
 
-def check_number(name: str, value, low: float, *, whole: bool = False, open_low: bool = False):
-    """Raise ValueError unless `value` is a finite number of at least (or above) `low`."""
-    kind = int if whole else (int, float)
-    limit = 2**62 if whole else float(np.finfo(np.float32).max)  # of generators and tensors
+def check_number(name: str, value, low: float, *, integer: bool = False, exclusive: bool = False):
+    """Raise ValueError unless `value` is a finite number >= `low` (> `low` if exclusive)."""
+    kind = int if integer else (int, float)
+    limit = 2**62 if integer else float(np.finfo(np.float32).max)  # of generators and tensors
     value = value.item() if isinstance(value, np.generic) else value
     fine = isinstance(value, kind) and not isinstance(value, bool) and abs(value) <= limit
-    if not fine or value < low or (open_low and value == low):
-        sort = "a whole number" if whole else "a number"
-        raise ValueError(
-            f"{name}={value!r}: {sort} {'above' if open_low else 'of at least'} {low} "
-            f"and at most {limit:.1e} is needed"
-        )
+    if not fine or value < low or (exclusive and value == low):
+        sort, sign = "an integer" if integer else "a number", ">" if exclusive else ">="
+        raise ValueError(f"{name}={value!r} must be {sort} {sign} {low} and <= {limit:.1e}")
 
 
 def check_flag(name: str, value) -> None:
     """Raise ValueError unless `value` is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name}={value!r}: True or False is needed")
+        raise ValueError(f"{name}={value!r} must be True or False")
 
 
 def check_choice(name: str, value, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is one of the names."""
     if value not in choices:
-        raise ValueError(f"{name}={value!r}: one of {', '.join(choices)} is needed")
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}")
 
 
 def check_spaces(spaces, n_classes: int | None = None, dims: list[int] | None = None):

@@ -1,11 +1,4 @@
-"""Rows of the representation spaces where the products need them: gathered, cast, in blocks.
-
-A product of C heads with all rows of a batch is thin: ten rows high and ten thousand wide. Cut in
-blocks of rows and multiplied as one batched product, it takes half the time on a CPU, where the
-blocks go to the cores whole, and on a GPU the sums over rows are split over the processors. The
-last block is filled up with rows of zeros, constant included, which no gradient sees; means leave
-them out by their weight.
-"""
+"""Batches of rows of the representation spaces where the products need them: gathered and cast."""
 
 from __future__ import annotations
 
@@ -14,7 +7,6 @@ import warnings
 import torch
 from torch import Tensor
 
-BLOCKS = 8
 CHUNK = 1 << 18  # numbers copied at a time, so that a gather needs no second batch of memory
 
 
@@ -31,44 +23,36 @@ class Batches:
         dtype: of the operands.
 
     Attributes:
-        rows: in a batch, without the filling.
-        buffers: K tensors (blocks, b, d_k + 1), what `load` returns; blocks · b is at least rows.
-        weight: (blocks, b), 1 / rows for a row and 0 for the filling.
+        n: rows of the spaces.
+        buffers: K tensors (min(size, n), d_k + 1), what `load` returns.
     """
 
     def __init__(self, spaces: list, size: int, device: torch.device, dtype: torch.dtype):
         self.spaces = [as_tensor(space) for space in spaces]
         self.n = len(self.spaces[0])
-        self.rows = min(size, self.n)
-        filled = -(-self.rows // BLOCKS) * BLOCKS
-        widths = [space.shape[1] + 1 for space in self.spaces]
-        whole = [torch.zeros(filled, width, device=device, dtype=dtype) for width in widths]
-        self.buffers = [buffer.view(BLOCKS, -1, buffer.shape[1]) for buffer in whole]
-        self.flat = [buffer[: self.rows] for buffer in whole]
-        for flat in self.flat:
-            flat[:, -1] = 1
-        weight = torch.zeros(filled, device=device, dtype=torch.float32)
-        weight[: self.rows] = 1 / self.rows
-        self.weight = weight.view(BLOCKS, -1)
+        rows, widths = min(size, self.n), [space.shape[1] + 1 for space in self.spaces]
+
+        def ones(n: int) -> list[Tensor]:
+            return [torch.ones(n, width, device=device, dtype=dtype) for width in widths]
+
+        self.buffers = ones(rows)
         self.resident = None
-        if self.rows == self.n:  # nothing to draw: filled once
-            for space, flat in zip(self.spaces, self.flat):
-                copy_rows(space, None, flat)
+        if rows == self.n:  # nothing to draw: filled once
+            for space, buffer in zip(self.spaces, self.buffers):
+                copy_rows(space, None, buffer)
         elif device.type == "cuda" and _fits(self.n * sum(widths), device, dtype):
-            self.resident = [
-                torch.ones(self.n, width, device=device, dtype=dtype) for width in widths
-            ]
+            self.resident = ones(self.n)
             for space, resident in zip(self.spaces, self.resident):
                 copy_rows(space, None, resident)
 
     def load(self, rows: Tensor | None) -> list[Tensor]:
         """The batch of the given rows (B,), or of all; valid until the next call."""
         if rows is not None and self.resident is not None:
-            for space, flat in zip(self.resident, self.flat):
-                torch.index_select(space, 0, rows, out=flat)
+            for space, buffer in zip(self.resident, self.buffers):
+                torch.index_select(space, 0, rows, out=buffer)
         elif rows is not None:
-            for space, flat in zip(self.spaces, self.flat):
-                copy_rows(space, rows.to(space.device), flat)
+            for space, buffer in zip(self.spaces, self.buffers):
+                copy_rows(space, rows.to(space.device), buffer)
         return self.buffers
 
 

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from hume_turtle.core.inner_heads import Adam
+from hume_turtle.core.objectives import entropy
 from hume_turtle.core.task_encoders import OrthonormalEncoder, linear_logits, sparsemax
 from hume_turtle.core.unrolled import HeadSpace, Split, UnrolledDescent, split_at
 
 ANNEAL_AT = (100, 200)  # after these outer iterations outer_lr × 0.1 and temperature ÷ 10
 
 
-def hume_objective(
+def hume_loss(
     rows: Tensor,
     space1: Tensor,
     space2: HeadSpace,
@@ -24,14 +25,14 @@ def hume_objective(
     test: Split,
     *,
     temperature: float,
-    entropy_weight: Tensor,
+    gamma: Tensor,
     descent: UnrolledDescent,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """HUME's loss of R runs on S subsets each, all of the same k rows of data.
 
     The labeling is `τ = sparsemax(Z_1 Wᵀ / temperature)`. A linear head is trained by gradient
     descent on `CE(head(Z_2), τ)` over a subset's training rows; the loss is `CE(head(Z_2), τ)` on
-    its test rows minus `entropy_weight · H(mean τ over both)`. Its gradient by W flows through τ
+    its test rows minus `gamma · H(mean τ over both)`. Its gradient by W flows through τ
     on both parts, and so through every inner step.
 
     Args:
@@ -40,25 +41,24 @@ def hume_objective(
         space2: Z_2 of the same rows, with the constant column.
         heads: the inner heads' starts, (R, S, C, d_2 + 1).
         train, test: the rows that train and test the head of each of the R · S problems.
-        entropy_weight: (R,).
+        gamma: (R,).
 
     Returns:
         The loss, the last inner training error, the test error and the entropy, each (R, S).
     """
     runs, subsets = heads.shape[:2]
     labeling = sparsemax(linear_logits(rows, space1) / temperature, dim=1)  # (R, C, k)
-    train_error, test_error = descent.generalization_error(
+    train_loss, test_loss = descent.generalization_loss(
         labeling.movedim(1, 0).repeat_interleave(subsets, dim=1),  # (C, R S, k)
         space2,
         heads.flatten(0, 1).movedim(1, 0),
         train,
         test,
     )
-    mean = subset_means(labeling, train, test)  # (R, S, C)
-    entropy = torch.special.entr(mean.clamp_min(torch.finfo(mean.dtype).tiny)).sum(-1)  # H(mean τ)
-    test_error = test_error.view(runs, subsets)
-    loss = test_error - entropy_weight[:, None] * entropy
-    return loss, train_error.view(runs, subsets), test_error, entropy.expand(runs, subsets)
+    balance = entropy(subset_means(labeling, train, test))  # H(mean τ), (R, S) or (R, 1)
+    test_loss = test_loss.view(runs, subsets)
+    loss = test_loss - gamma[:, None] * balance
+    return loss, train_loss.view(runs, subsets), test_loss, balance.expand(runs, subsets)
 
 
 def subset_means(labeling: Tensor, train: Split, test: Split) -> Tensor:
@@ -79,7 +79,7 @@ def minimise_hume(
     *,
     train_fraction: float,
     temperature: float,
-    entropy_weight: Tensor,
+    gamma: Tensor,
     outer_lr: Tensor,
     anneal_at: tuple[int, ...] = (),
     watch: Callable[[Tensor], None] | None = None,
@@ -93,13 +93,13 @@ def minimise_hume(
         subsets: for each outer iteration the rows of every run's subsets, (R, S, m).
         heads: for each outer iteration the starts of the inner heads, (R, S, C, d_2 + 1).
         descent: trains the inner heads.
-        entropy_weight, outer_lr: (R,).
+        gamma, outer_lr: (R,).
         anneal_at: after these outer iterations outer_lr × 0.1 and temperature ÷ 10.
         watch: called after each outer step with the gradient (R, C, d_1) of the encoder's
             unconstrained parameter before clipping, averaged over subsets.
 
     Returns:
-        History: `loss`, `train_error`, `test_error` and `entropy`, each (T, R, S).
+        History: `loss`, `train_loss`, `test_loss` and `entropy`, each (T, R, S).
     """
     adam = Adam([encoder.unconstrained], outer_lr)
     record = []
@@ -115,7 +115,7 @@ def minimise_hume(
             head,
             n_train=int(subset.shape[-1] * train_fraction),
             temperature=temperature,
-            entropy_weight=entropy_weight,
+            gamma=gamma,
             descent=descent,
         )
         norm = gradient.flatten(1).norm(dim=1).view(-1, 1, 1)  # of each run
@@ -124,7 +124,7 @@ def minimise_hume(
         if watch is not None:
             watch(gradient)
     history = torch.stack(record, dim=1)  # (4, T, R, S)
-    return dict(zip(("loss", "train_error", "test_error", "entropy"), history))
+    return dict(zip(("loss", "train_loss", "test_loss", "entropy"), history))
 
 
 def hume_gradient(
@@ -135,7 +135,7 @@ def hume_gradient(
     heads: Tensor,
     *,
     n_train: int,
-    entropy_weight: Tensor,
+    gamma: Tensor,
     **settings,
 ) -> tuple[Tensor, Tensor]:
     """Gradient of the unconstrained parameter (R, C, d_1), averaged over the S subsets.
@@ -148,9 +148,7 @@ def hume_gradient(
     runs, subsets, size = subset.shape
     if worth_sharing(len(space1), subset):
         train, test = masks(subset, n_train, len(space1))
-        terms = hume_objective(
-            leaf, space1, space2, heads, train, test, entropy_weight=entropy_weight, **settings
-        )
+        terms = hume_loss(leaf, space1, space2, heads, train, test, gamma=gamma, **settings)
         terms[0].mean(1).sum().backward()
         terms = torch.stack(terms).detach()
     else:
@@ -158,14 +156,14 @@ def hume_gradient(
         terms = leaf.new_empty(4, runs, subsets)
         for r, s in product(range(runs), range(subsets)):
             index, run = subset[r, s], slice(r, r + 1)
-            one = hume_objective(
+            one = hume_loss(
                 leaf[run],
                 space1[index],
                 space2.take(index),
                 heads[run, s : s + 1],
                 train,
                 test,
-                entropy_weight=entropy_weight[run],
+                gamma=gamma[run],
                 **settings,
             )
             one[0].sum().div(subsets).backward()

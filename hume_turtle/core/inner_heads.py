@@ -2,8 +2,7 @@
 
 They are trained with Adam on a labeling held fixed (first-order hypergradient); HUME's, which are
 differentiated through, are in `unrolled.py`. Heads are tensors (R, C, d + 1) whose last column is
-the bias; logits and labelings are class-major, (R, C, n), or (blocks, R, C, b) where the
-rows come in blocks (`batching.py`).
+the bias; logits and labelings are class-major, (R, C, n).
 """
 
 from __future__ import annotations
@@ -86,20 +85,15 @@ def head_gradient(residual: Tensor, space: Tensor, scale: float = 1.0) -> Tensor
     """Gradient of linear heads from that of their logits, times `scale`: (R, C, d).
 
     Args:
-        residual: (R, C, n), or (blocks, R, C, b) for a space in blocks of rows.
-        space: (n, d), or (blocks, b, d).
+        residual: (R, C, n).
+        space: (n, d).
     """
-    if space.dim() == 2:
-        residual, space = residual[None], space[None]
-    runs, classes = residual.shape[1:3]
-    product = torch.bmm(residual.flatten(1, 2).to(space.dtype), space)  # (blocks, R C, d)
-    return product.sum(0, dtype=residual.dtype).mul_(scale).view(runs, classes, -1)
+    product = residual.flatten(0, 1).to(space.dtype) @ space  # (R C, d)
+    return product.to(residual.dtype).mul_(scale).view(*residual.shape[:2], -1)
 
 
 @torch.no_grad()
-def train_heads(
-    adams: list[Adam], spaces: list[Tensor], labeling: Tensor, steps: int, rows: int | None = None
-) -> None:
+def train_heads(adams: list[Adam], spaces: list[Tensor], labeling: Tensor, steps: int) -> None:
     """TURTLE's inner loop: `steps` Adam steps on `Σ_k CE(Z_k W_kᵀ + b_k, τ)`, τ held fixed.
 
     The spaces do not meet before τ changes, so each takes all its steps while it is in the cache.
@@ -107,14 +101,12 @@ def train_heads(
     Args:
         adams: for each of the K spaces the optimiser of its heads (R, C, d_k + 1), which are
             updated in place.
-        spaces: K tensors with the constant column, (n, d_k + 1) or in blocks of rows.
-        labeling: τ, (R, C, n), or (blocks, R, C, b).
+        spaces: K tensors with the constant column, (n, d_k + 1).
+        labeling: τ, (R, C, n).
         steps: number of inner steps M.
-        rows: number of rows n, where the last block is filled up.
     """
-    rows = labeling[..., 0, 0, :].numel() if rows is None else rows
     for adam, space in zip(adams, spaces, strict=True):
         (head,) = adam.parameters
         for _ in range(steps):
             residual = linear_logits(head, space).softmax(dim=-2).sub_(labeling)
-            adam.step([head_gradient(residual, space, 1 / rows)])
+            adam.step([head_gradient(residual, space, 1 / len(space))])

@@ -10,15 +10,14 @@ from functools import cache
 
 import torch
 
-from hume_turtle.checks import check_choice
-
 PRECISIONS = ("auto", "fp32", "bf16")
 TOLERANCE = 2e-2  # of a bf16 product of random operands; rounding alone gives about 4e-3
 
 
 def check_precision(precision: str) -> None:
     """Raise ValueError unless it is "auto", "fp32" or "bf16"."""
-    check_choice("precision", precision, PRECISIONS)
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r} must be one of {', '.join(PRECISIONS)}")
 
 
 def pick_precision(precision: str, device: torch.device) -> torch.dtype:
@@ -30,6 +29,11 @@ def pick_precision(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
         precision = "bf16" if has_bf16(device) else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def precision_name(precision: str, device: torch.device) -> str:
+    """What "auto" stands for on the device: "fp32" or "bf16"."""
+    return "bf16" if pick_precision(precision, device) is torch.bfloat16 else "fp32"
 
 
 @cache

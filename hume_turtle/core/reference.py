@@ -79,7 +79,7 @@ def reference_hume(
     n_classes: int,
     *,
     temperature: float = 0.1,
-    entropy_weight: float = 10.0,
+    gamma: float = 10.0,
     outer_steps: int = 1000,
     inner_steps: int = 300,
     n_subsets: int = 20,
@@ -120,7 +120,7 @@ def reference_hume(
                 weight, bias = weight - inner_lr * by_weight, bias - inner_lr * by_bias
             error = cross_entropy(z2[n_train:] @ weight.T + bias, labeling[n_train:])
             entropy = torch.special.entr(labeling.mean(0)).sum()
-            ((error - entropy_weight * entropy) / n_subsets).backward()
+            ((error - gamma * entropy) / n_subsets).backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         outer.step()
         yield encoder.weight.detach()

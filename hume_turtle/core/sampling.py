@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hume_turtle.core.task_encoders import draw_heads
-
-BATCH_SEED = 0  # TURTLE's batches come from a stream of their own, so that joint runs share them
 
 
 def generator(seed: int, device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(int(seed))
 
 
-def draw_batches(n: int, size: int, steps: int, device: torch.device) -> Iterator[Tensor | None]:
+def derived_seed(seed: int, k: int) -> int:
+    """Seed k of a family: 0 is the seed itself, others have 32 bits, all that the CPU takes."""
+    return seed if k == 0 else int(np.random.SeedSequence((seed, k)).generate_state(1)[0])
+
+
+def draw_batches(n: int, size: int, steps: int, stream: torch.Generator) -> Iterator[Tensor | None]:
     """`steps` batches of `min(size, n)` distinct rows; None stands for all rows."""
-    stream = generator(BATCH_SEED, device)
     for _ in range(steps):
-        yield None if size >= n else torch.randperm(n, generator=stream, device=device)[:size]
+        yield None if size >= n else _permutation(n, stream)[:size]
 
 
 def draw_subsets(

@@ -25,17 +25,14 @@ def linear_logits(head: Tensor, space: Tensor) -> Tensor:
 
     Args:
         head: (R, C, d).
-        space: (n, d); or (blocks, b, d), whose blocks are multiplied side by side.
+        space: (n, d).
 
     Returns:
-        (R, C, n), or (blocks, R, C, b).
+        (R, C, n).
     """
     runs, classes, dim = head.shape
     flat = head.reshape(runs * classes, dim).to(space.dtype)
-    if space.dim() == 2:
-        return (flat @ space.T).to(head.dtype).view(runs, classes, -1)
-    logits = torch.bmm(flat.expand(len(space), -1, -1), space.mT).to(head.dtype)
-    return logits.view(len(space), runs, classes, -1)
+    return (flat @ space.T).to(head.dtype).view(runs, classes, -1)
 
 
 def draw_heads(

@@ -1,6 +1,6 @@
 """TURTLE's minimisation: explicit gradients, all runs in one batched product.
 
-`turtle.turtle_objective` says what is minimised; a test holds the gradient here to it.
+`objectives.turtle_objective` says what is minimised; a test holds the gradient here to it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from torch import Tensor
 from hume_turtle.core.batching import Batches
 from hume_turtle.core.cuda_graphs import Graphed
 from hume_turtle.core.inner_heads import Adam, head_gradient, train_heads
+from hume_turtle.core.objectives import entropy
 from hume_turtle.core.task_encoders import SoftmaxEncoder, linear_logits
 
 
 def turtle_gradient(
-    labelings: list[Tensor], inner_logits: Iterable[Tensor], gamma: Tensor, weight: Tensor
+    labelings: list[Tensor], inner_logits: Iterable[Tensor], gamma: Tensor
 ) -> tuple[list[Tensor], tuple[Tensor, Tensor, Tensor]]:
     """Gradient of `turtle_objective` by the task encoder's logits, and the objective's terms.
 
@@ -27,29 +28,27 @@ def turtle_gradient(
     together.
 
     Args:
-        labelings: τ^k, K tensors (blocks, R, C, b).
+        labelings: τ^k, K tensors (R, C, n).
         inner_logits: K tensors likewise, of which one at a time is held.
         gamma: (R,).
-        weight: (blocks, b), 1/n for each of the n rows and 0 for the filling of the last block.
 
     Returns:
-        K tensors likewise; and loss, prediction error and entropy, each (R,).
+        K tensors likewise; and loss, cross-entropy and entropy, each (R,).
     """
-    spaces, weight = len(labelings), weight[:, None, None]  # (blocks, 1, 1, b)
-    surprise = 0
+    spaces, n = len(labelings), labelings[0].shape[-1]
+    neg_log_probs = 0  # −Σ_j log_softmax(inner logits j)
     for logits in inner_logits:
-        surprise = surprise - logits.log_softmax(dim=-2)
-    error, entropy, gradients = 0, 0, []
+        neg_log_probs = neg_log_probs - logits.log_softmax(dim=-2)
+    error, balance, gradients = 0, 0, []
     for tau in labelings:
-        share = (tau * weight).sum((0, -1)).clamp_min(torch.finfo(tau.dtype).tiny)  # (R, C)
-        entropy = entropy + torch.special.entr(share).sum(-1)
-        expected = torch.linalg.vecdot(tau, surprise, dim=-2)  # (blocks, R, b)
-        error = error + (expected * weight[:, 0]).sum((0, -1)) / spaces
-        balance = gamma.view(-1, 1, 1) * (share.log() + 1).unsqueeze(-1)  # (R, C, 1)
-        by_tau = torch.add(balance, surprise, alpha=1 / spaces).mul_(weight)
+        shares = tau.mean(-1).clamp_min(torch.finfo(tau.dtype).tiny)  # (R, C)
+        balance = balance + entropy(shares)
+        error = error + torch.linalg.vecdot(tau, neg_log_probs, dim=-2).mean(-1) / spaces
+        by_shares = gamma.view(-1, 1, 1) * (shares.log() + 1).unsqueeze(-1)  # (R, C, 1)
+        by_tau = torch.add(by_shares, neg_log_probs, alpha=1 / spaces).div_(n)
         centre = torch.linalg.vecdot(tau, by_tau, dim=-2).unsqueeze(-2)
         gradients.append(by_tau.sub_(centre).mul_(tau))
-    return gradients, (error - gamma * entropy, error, entropy)
+    return gradients, (error - gamma * balance, error, balance)
 
 
 @torch.no_grad()
@@ -80,7 +79,7 @@ def minimise_turtle(
         decay: factors (T,) of the outer learning rate.
 
     Returns:
-        The final inner heads, and the history: `loss`, `prediction_error` and `entropy`, each
+        The final inner heads, and the history: `loss`, `cross_entropy` and `entropy`, each
         (T, R), before each outer step.
     """
     warm = torch.as_tensor(warm_start).expand(len(gamma)).tolist()
@@ -100,7 +99,7 @@ def minimise_turtle(
             outer.scale_lr(decay[t] / decay[t - 1])
         record.append(step())
     history = torch.stack(record, dim=1)  # (3, T, R)
-    names = "loss", "prediction_error", "entropy"
+    names = "loss", "cross_entropy", "entropy"
     return [adam.parameters[0] for adam in inner], dict(zip(names, history))
 
 
@@ -109,10 +108,10 @@ def _outer_step(batches, encoder, outer, inner, gamma, inner_steps) -> Tensor:
     batch = batches.buffers
     labelings = encoder.labelings(batch)
     labeling = labelings[0] if len(labelings) == 1 else torch.stack(labelings).mean(0)
-    train_heads(inner, batch, labeling, inner_steps, batches.rows)
+    train_heads(inner, batch, labeling, inner_steps)
     del labeling
     inner_logits = (linear_logits(adam.parameters[0], z) for adam, z in zip(inner, batch))
-    gradients, terms = turtle_gradient(labelings, inner_logits, gamma, batches.weight)
+    gradients, terms = turtle_gradient(labelings, inner_logits, gamma)
     by_heads = [head_gradient(g, z) for g, z in zip(gradients, batch)]
     outer.step(encoder.gradients(by_heads))
     return torch.stack(terms)

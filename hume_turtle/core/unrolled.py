@@ -22,20 +22,15 @@ step each way.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hume_turtle.core.products import product
-
 OUTSIDE = 1e30  # logit of the last class on rows that a problem does not train on
-STORED_BYTES = {"cpu": 450e6, "accelerator": 8e9}  # of softmaxes kept, all threads together
-EFFICIENT = 64  # heads of a product; with far fewer it takes longer than computing it twice
+STORED_BYTES = {"cpu": 450e6, "accelerator": 8e9}  # of softmaxes kept at a time
 
 
 class HeadSpace(NamedTuple):
@@ -91,11 +86,9 @@ class Problems(NamedTuple):
 class UnrolledDescent:
     """Trains heads on labelings by gradient descent and differentiates through every step.
 
-    Blocks of problems go through all steps one by one, so that their activations stay in the
-    cache; on the CPU as many blocks run at once as there are threads. Buffers last as long as this
-    object. Where the softmaxes of all steps are too many for `STORED_BYTES`, the reverse sweep
-    recomputes them, a stretch of steps at a time, from the heads kept at the stretch's start; to
-    the bit the same numbers.
+    The softmaxes of all steps are kept for the way back, 4 T C k bytes a problem in float32.
+    Problems are solved together as long as they fit in `STORED_BYTES`. Buffers last as long as
+    this object.
 
     Args:
         steps: number of steps T, at least 1.
@@ -104,13 +97,12 @@ class UnrolledDescent:
 
     def __init__(self, steps: int, lr: float):
         self.steps, self.lr = steps, lr
-        self._local = threading.local()  # each worker's buffers
-        self._pool: ThreadPoolExecutor | None = None
+        self._memory: dict[str, Tensor] = {}
 
-    def generalization_error(
+    def generalization_loss(
         self, labeling: Tensor, space: HeadSpace, start: Tensor, train: Split, test: Split
     ) -> tuple[Tensor, Tensor]:
-        """Error of heads on rows that they were not trained on, of B problems on the same k rows.
+        """Loss of heads on rows that they were not trained on, of B problems on the same k rows.
 
         Args:
             labeling: τ, (C, B, k); over C it sums to one.
@@ -119,88 +111,51 @@ class UnrolledDescent:
             train, test: the rows that train and test each problem's head.
 
         Returns:
-            The training error that the last step started from, and the test error
+            The training loss that the last step started from, and the test loss
             `CE(Z_test Wᵀ, τ_test)`, each (B,). The second is differentiable in τ.
         """
-        return _GeneralizationError.apply(labeling, self, space, start, train, test)
+        return _GeneralizationLoss.apply(labeling, self, space, start, train, test)
 
     @torch.no_grad()
     def solve(self, labeling, space, start, train, test) -> tuple[Tensor, Tensor, Tensor]:
-        """Both errors, (B,), and the gradient of each problem's test error by τ, (C, B, k)."""
-        size, workers, stretch = self._plan(labeling[..., train.columns], space.rows)
-        spaces = [space.take(split.columns) for split in (train, test)]
-
-        @torch.no_grad()  # every thread has its own setting
-        def solve_block(block: slice) -> tuple[Tensor, ...]:
+        """Both losses, (B,), and the gradient of each problem's test loss by τ, (C, B, k)."""
+        classes, problems, k = labeling[..., train.columns].shape
+        stored = STORED_BYTES["cpu" if labeling.device.type == "cpu" else "accelerator"]
+        size = max(1, int(stored / (self.steps * classes * k * space.rows.element_size())))
+        losses, by_labeling = [], torch.zeros_like(labeling, memory_format=torch.contiguous_format)
+        for i in range(0, problems, size):
+            block = slice(i, i + size)
             parts = [
                 Problems(
-                    part,
+                    space.take(split.columns),
                     labeling[:, block, split.columns],
                     None if isinstance(split.rows, slice) else split.rows[block],
                     split.count,
                 )
-                for part, split in zip(spaces, (train, test))
+                for split in (train, test)
             ]
-            return self._solve_block(*parts, start[:, block], stretch)
-
-        blocks = [slice(i, i + size) for i in range(0, labeling.shape[1], size)]
-        errors, by_labeling = [], torch.zeros_like(labeling, memory_format=torch.contiguous_format)
-        results = self._side_by_side(solve_block, blocks, workers)
-        for block, (*pair, by_train, by_test) in zip(blocks, results):
+            *pair, by_train, by_test = self._solve_block(*parts, start[:, block])
             by_labeling[:, block, train.columns] += by_train
             by_labeling[:, block, test.columns] += by_test
-            errors.append(torch.stack(pair))
-        return *torch.cat(errors, dim=1), by_labeling
+            losses.append(torch.stack(pair))
+        return *torch.cat(losses, dim=1), by_labeling
 
-    def _plan(self, labeling: Tensor, rows: Tensor) -> tuple[int, int, int]:
-        """Problems in a block, blocks solved at once, and steps whose softmaxes are kept."""
-        classes, problems, k = labeling.shape
-        cpu = rows.device.type == "cpu"
-        threads = torch.get_num_threads() if cpu else 1
-        budget = STORED_BYTES["cpu" if cpu else "accelerator"]
-        step_bytes = classes * k * rows.element_size()  # of one problem
-        fitting = int(budget / (threads * self.steps * step_bytes))
-        size = min(max(fitting, -(-EFFICIENT // (classes - 1))), -(-problems // threads))
-        workers = min(threads, -(-problems // size))
-        stretch = int(budget / (workers * size * step_bytes))
-        return size, workers, max(1, min(stretch, self.steps))
-
-    def _side_by_side(self, solve_block: Callable, blocks: list[slice], workers: int) -> Iterable:
-        """Solve blocks on so many threads, which share PyTorch's; results in order."""
-        if workers == 1:
-            return map(solve_block, blocks)
-        threads = torch.get_num_threads()
-        if self._pool is None or self._pool._max_workers != workers:
-            self._pool = ThreadPoolExecutor(
-                workers, initializer=_share_threads, initargs=(threads // workers,)
-            )
-        results = list(self._pool.map(solve_block, blocks))
-        torch.set_num_threads(threads)  # the workers' number must not pass to new threads
-        return results
-
-    def _solve_block(self, train: Problems, test: Problems, start: Tensor, stretch: int):
-        """Errors (b,), and gradients by both parts of τ, (C, b, k_train) and (C, b, k_test)."""
-        sweep = _Sweep(train, start, self.lr / train.count, stretch, self._buffer)
-        stretches = [range(t, min(t + stretch, self.steps)) for t in range(0, self.steps, stretch)]
-        heads, kept = _relative_start(train.space, start), []
-        for part in stretches:
-            kept.append(heads.clone())
-            sweep.descend(heads, len(part))
-        train_error = sweep.error()
-        test_error, by_test, adjoint = _test(test, start, heads)
-        total = torch.zeros_like(adjoint)
-        for part, heads in zip(reversed(stretches), reversed(kept)):
-            if part is not stretches[-1]:  # whose softmaxes are still there
-                sweep.descend(heads, len(part))
-            sweep.ascend(adjoint, total, len(part))
-        return train_error, test_error, sweep.by_labeling(total), by_test
+    def _solve_block(self, train: Problems, test: Problems, start: Tensor):
+        """Losses (b,), and gradients by both parts of τ, (C, b, k_train) and (C, b, k_test)."""
+        sweep = _Sweep(train, start, self.steps, self.lr / train.count, self._buffer)
+        heads = _relative_start(train.space, start)
+        sweep.descend(heads)
+        train_loss = sweep.loss()
+        test_loss, by_test, adjoint = _test(test, start, heads)
+        return train_loss, test_loss, sweep.by_labeling(sweep.ascend(adjoint)), by_test
 
     def _buffer(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """This thread's memory for one purpose: touching fresh pages costs more than filling it."""
-        memory, size = vars(self._local), prod(shape)
-        if name not in memory or memory[name].numel() < size or memory[name].dtype != like.dtype:
-            memory[name] = like.new_empty(size)
-        return memory[name][:size].view(shape)
+        """Memory for one purpose: touching fresh pages costs more than filling them again."""
+        size = prod(shape)
+        kept = self._memory.get(name)
+        if kept is None or kept.numel() < size or kept.dtype != like.dtype:
+            kept = self._memory[name] = like.new_empty(size)
+        return kept[:size].view(shape)
 
 
 class _Sweep:
@@ -210,7 +165,7 @@ class _Sweep:
     beforehand: at a few microseconds each, the calls of a step must be few.
     """
 
-    def __init__(self, train: Problems, start: Tensor, step_size: float, stretch: int, buffer):
+    def __init__(self, train: Problems, start: Tensor, steps: int, step_size: float, buffer):
         self.train, self.step_size = train, step_size
         classes, b, k = train.labeling.shape
         rows = train.space.rows
@@ -219,46 +174,48 @@ class _Sweep:
         self.residual = buffer("residual", (classes - 1, b, k), rows)
         self.mean = buffer("mean", (b, k), rows)
         self.gradient = buffer("gradient", (classes - 1, b, rows.shape[1]), rows)
-        softmaxes = buffer("softmaxes", (stretch, classes, b, k), rows)
+        softmaxes = buffer("softmaxes", (steps, classes, b, k), rows)
         self.softmaxes = list(zip(softmaxes.unbind(), softmaxes[:, :-1].unbind()))
-        self.push = product(rows, self.others)  # heads V to V Zᵀ
-        self.pull = product(rows.T, self.gradient)  # residuals R to R Z
+        self.forward = _product(rows, self.others)  # heads V to V Zᵀ
+        self.backward = _product(rows.T, self.gradient)  # residuals R to R Z
         self.offset = _offset(train.space, start)
         self.logits[-1] = 0 if train.mask is None else torch.where(train.mask, 0, OUTSIDE)
-        self.pull(_masked(train.labeling[:-1], train.mask))
+        self.backward(_masked(train.labeling[:-1], train.mask))
         self.by_labels = self.gradient.clone()  # τ Z
 
-    def descend(self, heads: Tensor, steps: int) -> None:
-        """So many steps from `heads`, which move in place; keeps their softmaxes."""
-        for softmax, others in self.softmaxes[:steps]:
-            self.push(heads)
+    def descend(self, heads: Tensor) -> None:
+        """All steps from `heads`, which move in place; keeps their softmaxes."""
+        for softmax, others in self.softmaxes:
+            self.forward(heads)
             if self.offset is not None:
                 self.others.add_(self.offset)
             torch.softmax(self.logits, 0, out=softmax)
-            self.pull(others)
+            self.backward(others)
             self._step(heads, self.gradient.sub_(self.by_labels))
 
-    def error(self) -> Tensor:
-        """Training error (b,) before the last step of the last `descend`."""
+    def loss(self) -> Tensor:
+        """Training loss (b,) before the last step of `descend`."""
         logits, labeling = self.logits.to(self.train.labeling.dtype), self.train.labeling
-        error = logits.logsumexp(0) - (labeling[:-1] * logits[:-1]).sum(0)
+        loss = logits.logsumexp(0) - (labeling[:-1] * logits[:-1]).sum(0)
         if self.train.mask is not None:
-            error = error.masked_fill(~self.train.mask, 0)
-        return error.sum(-1) / self.train.count
+            loss = loss.masked_fill(~self.train.mask, 0)
+        return loss.sum(-1) / self.train.count
 
-    def ascend(self, adjoint: Tensor, total: Tensor, steps: int) -> None:
-        """Back through the steps of the last `descend`; `total` gathers the adjoints."""
-        for _, softmax in reversed(self.softmaxes[:steps]):
+    def ascend(self, adjoint: Tensor) -> Tensor:
+        """Back through all steps from the last `adjoint` μ_T, changed in place; `Σ_t μ_t`."""
+        total = torch.zeros_like(adjoint)
+        for _, softmax in reversed(self.softmaxes):
             total.add_(adjoint)
-            self.push(adjoint)
+            self.forward(adjoint)
             torch.mul(softmax, self.others, out=self.residual)
             torch.sum(self.residual, 0, out=self.mean)
-            self.pull(self.residual.addcmul_(softmax, self.mean, value=-1))
+            self.backward(self.residual.addcmul_(softmax, self.mean, value=-1))
             self._step(adjoint, self.gradient)
+        return total
 
     def by_labeling(self, total: Tensor) -> Tensor:
         """Gradient by τ of the training rows, (C, b, k)."""
-        self.push(total)
+        self.forward(total)
         gradient = self.logits.to(total.dtype) * self.step_size
         gradient[-1] = 0
         return _masked(gradient, self.train.mask)
@@ -269,10 +226,10 @@ class _Sweep:
         state.sub_(gradient, alpha=self.step_size).sub_(gradient.sum(0), alpha=self.step_size)
 
 
-def _share_threads(threads: int) -> None:
-    """Give the calling thread so many of PyTorch's, which are counted apart for every thread."""
-    torch.get_num_threads()  # a new thread takes the common number on its first use; later is late
-    torch.set_num_threads(threads)
+def _product(right: Tensor, out: Tensor) -> Callable[[Tensor], Tensor]:
+    """Multiplies (a, b, p) with the transpose of `right` (q, p) into `out` (a, b, q)."""
+    flat, columns = out.view(-1, len(right)), right.T
+    return lambda left: torch.mm(left.reshape(-1, len(columns)).to(right.dtype), columns, out=flat)
 
 
 def _relative_start(space: HeadSpace, start: Tensor) -> Tensor:
@@ -292,40 +249,40 @@ def _offset(space: HeadSpace, start: Tensor) -> Tensor | None:
 def _logits(heads: Tensor, rows: Tensor) -> Tensor:
     """(C − 1, b, d), (k, d) to (C − 1, b, k)."""
     out = rows.new_empty(*heads.shape[:2], len(rows))
-    product(rows, out)(heads)
+    _product(rows, out)(heads)
     return out
 
 
 def _test(test: Problems, start: Tensor, heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The test error (b,), and its gradients by τ (C, b, k) and by the heads (C − 1, b, d)."""
+    """The test loss (b,), and its gradients by τ (C, b, k) and by the heads (C − 1, b, d)."""
     logits = _logits(heads, test.space.rows).to(heads.dtype)
     if test.space.starts is not None:
         logits += _offset(test.space, start)
     logits = torch.cat([logits, torch.zeros_like(logits[:1])])  # (C, b, k)
     by_labeling = _masked(logits.log_softmax(0).div_(-test.count), test.mask)
-    error = (test.labeling * by_labeling).sum((0, 2))
+    loss = (test.labeling * by_labeling).sum((0, 2))
     residual = _masked((logits.softmax(0) - test.labeling)[:-1] / test.count, test.mask)
     by_heads = test.space.rows.new_empty(heads.shape)
-    product(test.space.rows.T, by_heads)(residual)
+    _product(test.space.rows.T, by_heads)(residual)
     by_heads = by_heads.to(heads.dtype)
-    return error, by_labeling, by_heads + by_heads.sum(0)
+    return loss, by_labeling, by_heads + by_heads.sum(0)
 
 
 def _masked(values: Tensor, mask: Tensor | None) -> Tensor:
     return values if mask is None else values * mask
 
 
-class _GeneralizationError(torch.autograd.Function):
-    """`UnrolledDescent.solve` finds error and gradient in one go; here autograd meets it."""
+class _GeneralizationLoss(torch.autograd.Function):
+    """`UnrolledDescent.solve` finds loss and gradient in one go; here autograd meets it."""
 
     @staticmethod
     def forward(ctx, labeling, descent, space, start, train, test):
-        train_error, test_error, by_labeling = descent.solve(labeling, space, start, train, test)
+        train_loss, test_loss, by_labeling = descent.solve(labeling, space, start, train, test)
         ctx.save_for_backward(by_labeling)
-        ctx.mark_non_differentiable(train_error)
-        return train_error, test_error
+        ctx.mark_non_differentiable(train_loss)
+        return train_loss, test_loss
 
     @staticmethod
-    def backward(ctx, _, by_error: Tensor):
+    def backward(ctx, _, by_loss: Tensor):
         (by_labeling,) = ctx.saved_tensors  # (C, B, k)
-        return by_labeling * by_error[:, None], None, None, None, None, None
+        return by_labeling * by_loss[:, None], None, None, None, None, None

@@ -14,7 +14,7 @@ from torch import Tensor
 from hume_turtle.checks import check_choice, check_spaces
 from hume_turtle.storage.files import atomic_write
 
-FORMAT = 1  # of saved files
+FORMAT = 2  # of saved files
 SMALL = 2**24  # multiplications in a pass over the rows below which threads cost more than they win
 
 
@@ -84,7 +84,7 @@ def _as_rows(space) -> np.ndarray:
 
 
 @contextmanager
-def _threads_for(multiplications: int):
+def threads_for(multiplications: int):
     """One PyTorch thread for small work: waiting for others is slow where cores are shared."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if multiplications < SMALL else before)
@@ -147,6 +147,7 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
         self._check_fitted()
         settings = {name: value for name, value in self.get_params().items() if name != "device"}
         header = {"format": FORMAT, "estimator": type(self).__name__, "settings": settings}
+        header["precision"] = self.precision_
         arrays = {f"fitted/{name}": getattr(self, name) for name in self._fitted}
         arrays |= {f"history/{name}": values for name, values in self.history_.items()}
         arrays |= {f"head/{k}": head for k, head in enumerate(self.heads_)}
@@ -171,6 +172,7 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
         try:
             model = cls(**header["settings"], device=device)
             model._check_settings()
+            model.precision_ = header["precision"]
             model._restore(arrays)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a whole saved {cls.__name__}: {error}") from error

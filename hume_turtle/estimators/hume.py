@@ -19,8 +19,8 @@ from hume_turtle.checks import (
     check_spaces,
 )
 from hume_turtle.core.hume_solver import ANNEAL_AT, minimise_hume
-from hume_turtle.core.precision import check_precision, pick_device
-from hume_turtle.core.sampling import draw_inner_heads, draw_subsets, generator
+from hume_turtle.core.precision import check_precision, pick_device, precision_name
+from hume_turtle.core.sampling import derived_seed, draw_inner_heads, draw_subsets, generator
 from hume_turtle.core.task_encoders import (
     OrthonormalEncoder,
     linear_logits,
@@ -28,7 +28,6 @@ from hume_turtle.core.task_encoders import (
     with_constant,
 )
 from hume_turtle.core.unrolled import HeadSpace, UnrolledDescent
-from hume_turtle.estimators.approximations import inner_loops
 from hume_turtle.estimators.base import (
     LabelingEstimator,
     check_converged,
@@ -37,18 +36,12 @@ from hume_turtle.estimators.base import (
     per_run,
     to_device,
 )
-from hume_turtle.estimators.hume_fast import (
-    FAST,
-    SET_BY_RECIPE,
-    Schedule,
-    lowest,
-    restart_seed,
-)
+from hume_turtle.estimators.hume_fast import FAST, SET_BY_RECIPE, Schedule, inner_loops, lowest
 from hume_turtle.estimators.scores import cross_validation_score
 from hume_turtle.estimators.voting import class_order, majority_vote, vote_shares
 from hume_turtle.progress import progress
 
-JOINT = ("seed", "n_runs", "entropy_weight", "outer_lr")  # settings that joint runs may differ in
+JOINT = ("seed", "n_runs", "gamma", "outer_lr")  # settings that joint runs may differ in
 
 
 class Hume(LabelingEstimator):
@@ -61,12 +54,12 @@ class Hume(LabelingEstimator):
     are the published ones for STL-10, CIFAR-10 and CIFAR-100-20.
 
     `inner`, `rank` and `recipe` trade exactness for time; each is off by default, and each refuses
-    data on which its error could not be bounded (see `approximations.py`).
+    data on which its error could not be bounded (see `hume_fast.py`).
 
     Args:
         n_classes: number of classes C, at least 2 and at most the dimensions of φ1.
         temperature: of the sparsemax; divided by 10 at each annealing.
-        entropy_weight: weight η of the entropy that keeps the classes from emptying.
+        gamma: weight γ of the entropy that keeps the classes from emptying.
         outer_steps: outer iterations.
         inner_steps: gradient descent steps of the inner head, all differentiated through.
         n_subsets: subsets S whose gradients an outer iteration averages.
@@ -79,10 +72,10 @@ class Hume(LabelingEstimator):
         inner: "exact", or "coarse": a tenth of the inner steps, ten times as long.
         rank: None, or the number of principal directions of φ2 that inner heads learn in.
         recipe: "published"; or "fast", which minimises the same objective by a schedule of its
-            own, with restarts, coarse steps and the rank that the data permit (`hume_fast.py`);
-            leave to it what it decides, `SET_BY_RECIPE`.
-        precision: of the operands of the inner loop's products: "fp32"; "bf16"; or "auto", bf16
-            where the device multiplies it in hardware. All else is float32.
+            own, with restarts, coarse steps and the rank that the data permit (`hume_fast.py`).
+            Leave the settings in `SET_BY_RECIPE` at their defaults then.
+        precision: of the operands of the inner loop's products: "fp32", as published; "bf16"; or
+            "auto", bf16 where the device multiplies it in hardware. All else is float32.
         n_runs: runs with seeds `seed`, `seed + 1`, ...; more than one are scored by
             cross-validation on φ2 and decide by majority vote.
         seed: of the task encoder's start, the subsets and the inner heads.
@@ -92,8 +85,9 @@ class Hume(LabelingEstimator):
         labels_: (n,) int64, the hard labels of the rows of the fit.
         run_labels_: (n_runs, n) int64, each run's labels, numbered alike.
         run_scores_: (n_runs,) cross-validation scores of the runs; NaN for a single run.
-        history_: dict of (T, n_runs) arrays `loss`, `train_error`, `test_error` and `entropy`,
+        history_: dict of (T, n_runs) arrays `loss`, `train_loss`, `test_loss` and `entropy`,
             averaged over subsets, each before that outer step.
+        precision_: "fp32" or "bf16", what the products of the fit ran in.
         heads_: [(n_runs, C, d_1)], the orthonormal rows of each run's task encoder.
     """
 
@@ -104,7 +98,7 @@ class Hume(LabelingEstimator):
         n_classes,
         *,
         temperature=0.1,
-        entropy_weight=10.0,
+        gamma=10.0,
         outer_steps=1000,
         inner_steps=300,
         n_subsets=20,
@@ -117,14 +111,14 @@ class Hume(LabelingEstimator):
         inner="exact",
         rank=None,
         recipe="published",
-        precision="auto",
+        precision="fp32",
         n_runs=1,
         seed=0,
         device="auto",
     ):
         self.n_classes = n_classes
         self.temperature = temperature
-        self.entropy_weight = entropy_weight
+        self.gamma = gamma
         self.outer_steps = outer_steps
         self.inner_steps = inner_steps
         self.n_subsets = n_subsets
@@ -145,7 +139,7 @@ class Hume(LabelingEstimator):
     def fit_many(self, spaces, settings) -> list[Hume]:
         """Solve several settings as one batch.
 
-        Settings that differ only in `seed`, `n_runs`, `entropy_weight` and `outer_lr` are solved
+        Settings that differ only in `seed`, `n_runs`, `gamma` and `outer_lr` are solved
         together.
 
         Args:
@@ -162,13 +156,14 @@ class Hume(LabelingEstimator):
         for variant in variants:
             variant._check_rows(spaces[0])
         device = pick_device(self.device)
-        space1 = unit_rows(spaces[0], device)
+        space1 = l2_normalise(spaces[0], device)
         space2 = with_constant(to_device(spaces[1], device))  # (n, d_2 + 1)
         alike = groups(variants, apart_from=JOINT)
         loops = inner_loops(space2, [group[0] for group in alike])
         for group, inner_loop in zip(alike, loops):
             _solve(space1, *inner_loop, group)
         for variant in variants:
+            variant.precision_ = precision_name(variant.precision, device)
             variant._label(spaces)
         return variants
 
@@ -214,7 +209,7 @@ class Hume(LabelingEstimator):
         device = pick_device(self.device)
         rows = to_device(self.heads_[0], device)
         parts = [
-            linear_logits(rows, unit_rows(space[i : i + chunk], device)).mT.cpu()
+            linear_logits(rows, l2_normalise(space[i : i + chunk], device)).mT.cpu()
             for i in range(0, len(space), chunk)
         ]
         return torch.cat(parts, dim=1)
@@ -244,20 +239,20 @@ class Hume(LabelingEstimator):
         return Schedule(self.outer_steps, self.n_subsets, self.outer_lr, anneal_at)
 
     def _check_settings(self) -> None:
-        check_number("n_classes", self.n_classes, 2, whole=True)
+        check_number("n_classes", self.n_classes, 2, integer=True)
         for name in ("outer_steps", "inner_steps", "n_subsets", "n_runs"):
-            check_number(name, getattr(self, name), 1, whole=True)
-        check_number("subset_size", self.subset_size, 2, whole=True)
+            check_number(name, getattr(self, name), 1, integer=True)
+        check_number("subset_size", self.subset_size, 2, integer=True)
         for name in ("temperature", "inner_lr", "outer_lr", "train_fraction"):
-            check_number(name, getattr(self, name), 0, open_low=True)
-        check_number("entropy_weight", self.entropy_weight, 0)
-        check_number("seed", self.seed, 0, whole=True)
+            check_number(name, getattr(self, name), 0, exclusive=True)
+        check_number("gamma", self.gamma, 0)
+        check_number("seed", self.seed, 0, integer=True)
         check_flag("anneal", self.anneal)
         check_flag("random_inner_init", self.random_inner_init)
         check_choice("inner", self.inner, ("exact", "coarse"))
         check_precision(self.precision)
         if self.rank is not None:
-            check_number("rank", self.rank, 1, whole=True)
+            check_number("rank", self.rank, 1, integer=True)
         check_recipe(self, SET_BY_RECIPE)
 
     def _check_rows(self, space) -> None:
@@ -288,8 +283,8 @@ class Hume(LabelingEstimator):
             raise ValueError(f"run_scores of shape {self.run_scores_.shape}")
 
 
-def unit_rows(space, device: torch.device) -> Tensor:
-    """φ1 on the device with every row scaled to unit length, (n, d_1); a zero row stays zero."""
+def l2_normalise(space, device: torch.device) -> Tensor:
+    """φ1 on the device with every row L2-normalised, (n, d_1); a zero row stays zero."""
     rows = to_device(space, device)
     largest = rows.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
     return torch.nn.functional.normalize(rows / largest, dim=1)  # no square over- or underflows
@@ -307,7 +302,7 @@ def _solve(
     for model in models:
         for run, restart in product(range(model.n_runs), range(schedule.restarts)):
             owners.append(model)
-            streams.append(generator(restart_seed(model.seed + run, restart), device))
+            streams.append(generator(derived_seed(model.seed + run, restart), device))
     encoder = OrthonormalEncoder.initial(dim1, first.n_classes, streams)
     subsets = draw_subsets(n, first.subset_size, schedule.n_subsets, schedule.outer_steps, streams)
     history = minimise_hume(
@@ -321,7 +316,7 @@ def _solve(
         UnrolledDescent(inner_steps, inner_lr),
         train_fraction=first.train_fraction,
         temperature=first.temperature,
-        entropy_weight=per_run(owners, "entropy_weight", device),
+        gamma=per_run(owners, "gamma", device),
         outer_lr=torch.tensor([m._schedule().outer_lr for m in owners], device=device),
         anneal_at=schedule.anneal_at,
     )

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.model_selection import KFold
 
 from hume_turtle.checks import check_labels, check_spaces
-from hume_turtle.estimators.base import _threads_for, join_spaces
+from hume_turtle.estimators.base import join_spaces, threads_for
 from hume_turtle.estimators.logistic import Design, fit_head, fit_parts, predict_head
 
 
@@ -73,7 +73,7 @@ def _cross_validate(space, labels, fit_folds, folds: int, seed: int) -> float:
     if n_classes == 1:
         return 0.0
     trains, tests = zip(*KFold(folds, shuffle=True, random_state=seed).split(features))
-    with _threads_for(features.size * n_classes):
+    with threads_for(features.size * n_classes):
         heads = fit_folds(features, labels, trains)
     correct = [
         predict_head(features[test], *head) == labels[test] for test, head in zip(tests, heads)

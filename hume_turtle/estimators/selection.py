@@ -62,7 +62,7 @@ def select(estimator, spaces, grid, *, score=generalization_score) -> Selection:
 
     HUME's runs are compared in φ2 alone:
 
-        select(Hume(10), spaces, {"entropy_weight": [1, 10]},
+        select(Hume(10), spaces, {"gamma": [1, 10]},
                score=lambda spaces, labelings: cross_validation_score(spaces[1], labelings))
 
     The grid may name any setting, `n_classes` too; but fewer classes are easier to learn, so the

@@ -1,6 +1,6 @@
 """TURTLE (Gadetsky, Jiang & Brbić, ICML 2024): the labeling with maximal-margin linear classifiers.
 
-First the objective as a pure function, then the estimator; `turtle_solver.py` minimises it.
+The objective is in `core/objectives.py`, its minimisation in `core/turtle_solver.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,13 @@ from torch import Tensor
 
 from hume_turtle.checks import check_flag, check_number, check_spaces
 from hume_turtle.core.batching import Batches, as_tensor
-from hume_turtle.core.precision import check_precision, pick_device, pick_precision
-from hume_turtle.core.sampling import draw_batches, generator
+from hume_turtle.core.precision import (
+    check_precision,
+    pick_device,
+    pick_precision,
+    precision_name,
+)
+from hume_turtle.core.sampling import derived_seed, draw_batches, generator
 from hume_turtle.core.task_encoders import (
     SoftmaxEncoder,
     draw_heads,
@@ -30,49 +35,13 @@ from hume_turtle.estimators.base import (
     per_run,
     to_device,
 )
-from hume_turtle.estimators.turtle_fast import solve_fast
+from hume_turtle.estimators.turtle_fast import batch_rows, solve_fast
 from hume_turtle.progress import progress
 
 # What the fast recipe decides itself.
 SET_BY_RECIPE = ("outer_steps", "inner_steps", "inner_lr", "outer_lr", "warm_start")
 # Settings that joint runs may differ in.
 JOINT = ("n_classes", "seed", "gamma", "inner_lr", "outer_lr", "warm_start")
-
-
-def prediction_error(inner_logits: list[Tensor], labeling: Tensor) -> Tensor:
-    """`Σ_k CE(inner logits of space k, τ)`: K tensors (R, C, n) and τ (R, C, n) to (R,).
-
-    `CE(l, τ) = −mean_i Σ_c τ_ic log_softmax(l_i)_c`.
-    """
-    return sum(-(labeling * z.log_softmax(dim=1)).sum(1).mean(-1) for z in inner_logits)
-
-
-def marginal_entropy(labelings: list[Tensor]) -> Tensor:
-    """`Σ_k H(mean_i τ^k_i)`: K tensors (R, C, n) to (R,), in nats.
-
-    The gradient of H is infinite at an empty class; the clamp keeps it finite.
-    """
-    tiny = torch.finfo(labelings[0].dtype).tiny
-    return sum(torch.special.entr(t.mean(-1).clamp_min(tiny)).sum(-1) for t in labelings)
-
-
-def turtle_objective(
-    labelings: list[Tensor], inner_logits: list[Tensor], gamma: Tensor | float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """TURTLE's outer loss `Σ_k CE(inner logits, τ) − γ Σ_k H(mean_i τ^k_i)`, with `τ = mean_k τ^k`.
-
-    Args:
-        labelings: the labeling τ^k of each space, K tensors (R, C, n).
-        inner_logits: logits of the inner heads, held fixed, K tensors (R, C, n).
-        gamma: weight γ of the entropy, a number or (R,).
-
-    Returns:
-        The loss, the prediction error and the entropy, each (R,).
-    """
-    labeling = torch.stack(labelings).mean(0)  # (R, C, n)
-    error = prediction_error(inner_logits, labeling)
-    entropy = marginal_entropy(labelings)
-    return error - gamma * entropy, error, entropy
 
 
 class Turtle(LabelingEstimator):
@@ -91,21 +60,22 @@ class Turtle(LabelingEstimator):
         inner_lr: learning rate of the inner heads.
         outer_lr: learning rate of the task encoder.
         batch_size: rows in an outer iteration, drawn without replacement; all rows if there are
-            fewer. The draw does not depend on `seed`.
+            fewer.
         warm_start: keep the inner heads and their Adam state from one outer iteration to the next
             (warm), or draw new heads in each (cold).
-        precision: of the operands of matrix products: "fp32"; "bf16"; or "auto", bf16 where the
-            device multiplies it in hardware. Weights, softmaxes and losses are float32 throughout.
+        precision: of the operands of matrix products: "fp32", as published; "bf16"; or "auto",
+            bf16 where the device multiplies it in hardware. All else is float32 throughout.
         recipe: "published", the algorithm as above; or "fast": see `turtle_fast.py`. It
             minimises the same objective from k-means starts in a few principal components and
             decides steps, learning rates and warm start itself.
-        seed: of the task encoder's start and of the inner heads.
+        seed: of the task encoder's start, the inner heads and the batches.
         device: "auto" (the GPU where there is one), "cpu", "cuda", ...
 
     Attributes:
         labels_: (n,) int64, the hard labels of the rows of the fit.
-        history_: dict of (T,) arrays `loss`, `prediction_error` (`Σ_k CE`) and `entropy`
+        history_: dict of (T,) arrays `loss`, `cross_entropy` (`Σ_k CE`) and `entropy`
             (`Σ_k H`, nats), each before that outer step.
+        precision_: "fp32" or "bf16", what the products of the fit ran in.
         heads_: K arrays (C, d_k + 1), the task encoder's effective weights; the last column is
             the bias.
     """
@@ -123,7 +93,7 @@ class Turtle(LabelingEstimator):
         outer_lr=1e-3,
         batch_size=10_000,
         warm_start=False,
-        precision="auto",
+        precision="fp32",
         recipe="published",
         seed=0,
         device="auto",
@@ -144,8 +114,8 @@ class Turtle(LabelingEstimator):
     def fit_many(self, spaces, settings) -> list[Turtle]:
         """Solve several settings as one batch: seeds, γ, learning rates, cold and warm start, C.
 
-        Settings that differ only in these share every matrix product; each run's result equals
-        that of its own `fit` up to rounding.
+        Settings that differ only in these share every matrix product, different seeds only where
+        a batch is all rows; each run's result equals that of its own `fit` up to rounding.
 
         Args:
             spaces: as in `fit`.
@@ -158,10 +128,11 @@ class Turtle(LabelingEstimator):
         variants = self._variants(settings)
         spaces = check_spaces(spaces, max(variant.n_classes for variant in variants))
         device = pick_device(self.device)
-        for group in groups(variants, apart_from=JOINT):
+        for group in batched_runs(variants, len(spaces[0])):
             heads = _solve(spaces, group, device)
             for model, labels in zip(group, hard_labels(heads, spaces)):
                 model.labels_ = labels
+                model.precision_ = precision_name(model.precision, device)
         return variants
 
     def predict_proba(self, spaces) -> np.ndarray:
@@ -172,13 +143,13 @@ class Turtle(LabelingEstimator):
         return soft_labels(heads, spaces)[0]
 
     def _check_settings(self) -> None:
-        check_number("n_classes", self.n_classes, 2, whole=True)
+        check_number("n_classes", self.n_classes, 2, integer=True)
         check_number("gamma", self.gamma, 0)
         for name in ("outer_steps", "inner_steps", "batch_size"):
-            check_number(name, getattr(self, name), 1, whole=True)
+            check_number(name, getattr(self, name), 1, integer=True)
         for name in ("inner_lr", "outer_lr"):
-            check_number(name, getattr(self, name), 0, open_low=True)
-        check_number("seed", self.seed, 0, whole=True)
+            check_number(name, getattr(self, name), 0, exclusive=True)
+        check_number("seed", self.seed, 0, integer=True)
         check_flag("warm_start", self.warm_start)
         check_precision(self.precision)
         check_recipe(self, SET_BY_RECIPE)
@@ -192,6 +163,16 @@ class Turtle(LabelingEstimator):
                 )
         if not self.heads_:
             raise ValueError("it holds no heads")
+
+
+def batched_runs(models: list[Turtle], n: int) -> Iterator[list[Turtle]]:
+    """Estimators that are solved together: alike but for `JOINT`, and with the same batches."""
+    for group in groups(models, apart_from=JOINT):
+        size = batch_rows(group) if group[0].recipe == "fast" else group[0].batch_size
+        if size >= n:  # every batch is all rows, whatever the seed
+            yield group
+        else:
+            yield from groups(group, apart_from=tuple(name for name in JOINT if name != "seed"))
 
 
 def _solve(spaces: list, models: list[Turtle], device: torch.device) -> list[Tensor]:
@@ -227,7 +208,8 @@ def _solve_published(spaces: list, models: list[Turtle], device: torch.device):
 
     dtype = pick_precision(first.precision, device)
     batches = Batches(spaces, first.batch_size, device, dtype)
-    rows = draw_batches(batches.n, first.batch_size, first.outer_steps, device)
+    stream = generator(derived_seed(first.seed, 1), device)
+    rows = draw_batches(batches.n, first.batch_size, first.outer_steps, stream)
     _, history = minimise_turtle(
         batches,
         progress(rows, first.outer_steps, "TURTLE"),

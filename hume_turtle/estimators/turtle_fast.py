@@ -23,7 +23,7 @@ from torch.nn.functional import one_hot
 
 from hume_turtle.core.batching import Batches, as_tensor
 from hume_turtle.core.precision import pick_precision
-from hume_turtle.core.sampling import draw_batches, generator
+from hume_turtle.core.sampling import derived_seed, draw_batches, generator
 from hume_turtle.core.task_encoders import ABSENT, SoftmaxEncoder
 from hume_turtle.core.turtle_solver import minimise_turtle
 from hume_turtle.estimators.base import per_run
@@ -84,8 +84,14 @@ class Projection:
         return torch.cat([weight, bias.unsqueeze(-1)], dim=-1)
 
 
+def batch_rows(models: list) -> int:
+    """Rows in a batch of runs that are solved together."""
+    width = max(model.n_classes for model in models)
+    return min(models[0].batch_size, max(BATCH[0], BATCH[1] * width))
+
+
 def solve_fast(spaces: list, models: list, device: torch.device):
-    """Fit estimators that differ in seed, γ and number of classes.
+    """Fit estimators that differ in γ, number of classes and, where a batch is all rows, in seed.
 
     Args:
         spaces: K checked arrays (n, d_k).
@@ -96,7 +102,7 @@ def solve_fast(spaces: list, models: list, device: torch.device):
     """
     spaces = [as_tensor(space) for space in spaces]
     width = max(model.n_classes for model in models)
-    size = max(BATCH[0], BATCH[1] * width)
+    size = batch_rows(models)
     sample = draw_rows(len(spaces[0]), max(SAMPLE, size))
     samples = [space[sample].to(device, torch.float32) for space in spaces]
     projections = [Projection(rows, DIM) for rows in samples]
@@ -108,9 +114,10 @@ def solve_fast(spaces: list, models: list, device: torch.device):
         for restart in range(RESTARTS)
     ]
     heads = [torch.stack(parts) for parts in zip(*starts)]  # K of (R · RESTARTS, C, d' + 1)
-    size = min(models[0].batch_size, size)
     batches = Batches(projected, size, device, pick_precision(models[0].precision, device))
-    rows = iter(progress(draw_batches(batches.n, size, OUTER_STEPS, device), OUTER_STEPS, "TURTLE"))
+    stream = generator(derived_seed(models[0].seed, 1), device)
+    rows = draw_batches(batches.n, size, OUTER_STEPS, stream)
+    rows = iter(progress(rows, OUTER_STEPS, "TURTLE"))
     decay = [(1 + cos(pi * t / OUTER_STEPS)) / 2 for t in range(OUTER_STEPS)]
     inner, histories = heads, []
     for steps, kept in ((range(SCREENING), FINALISTS), (range(SCREENING, OUTER_STEPS), 1)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hume_turtle.estimators.base import _threads_for, join_spaces
+from hume_turtle.estimators.base import join_spaces, threads_for
 from hume_turtle.estimators.logistic import Design, fit_head, predict_head
 from hume_turtle.estimators.scores import _rows_and_labels
 
@@ -39,7 +39,7 @@ class LinearProbe:
         self.classes_ = np.unique(labels)
         if len(self.classes_) < 2:
             raise ValueError(f"a probe needs two classes, all labels are {self.classes_[0]}")
-        with _threads_for(features.size * len(self.classes_)):
+        with threads_for(features.size * len(self.classes_)):
             self.scores_ = self._sweep(features, labels, grid)
             self.C_ = grid[int(np.argmax(self.scores_))]
             design = Design.of(features, labels, self.device)

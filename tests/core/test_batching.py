@@ -10,19 +10,6 @@ from hume_turtle.core.batching import Batches, as_tensor
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("rows", [1, 8, 13, 1797])
-def test_the_filling_has_no_weight_and_no_constant(rows):
-    loader = Batches([np.ones((rows, 2), np.float32)], rows, CPU, torch.float32)
-    (buffer,) = loader.load(None)
-    assert len(buffer) == batching.BLOCKS
-    flat, weight = buffer.flatten(0, 1), loader.weight.flatten()
-    assert (flat[:rows] == 1).all()
-    assert (flat[rows:] == 0).all()
-    assert (weight[rows:] == 0).all()
-    assert len(flat) < rows + batching.BLOCKS
-    assert weight.sum() == pytest.approx(1)
-
-
 @pytest.mark.parametrize("chunk", [1, 10, 1 << 20])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_a_batch_is_its_rows_with_a_constant(monkeypatch, dtype, chunk):
@@ -33,8 +20,8 @@ def test_a_batch_is_its_rows_with_a_constant(monkeypatch, dtype, chunk):
     for _ in range(2):
         rows = torch.from_numpy(draw.permutation(20)[:6])
         for space, buffer in zip(spaces, loader.load(rows)):
-            assert buffer.shape == (8, 1, space.shape[1] + 1)
-            flat = buffer.flatten(0, 1)[:6].numpy()
+            assert buffer.shape == (6, space.shape[1] + 1)
+            flat = buffer.numpy()
             np.testing.assert_array_equal(flat[:, :-1], space[rows].astype(np.float32))
             assert (flat[:, -1] == 1).all()
 
@@ -45,7 +32,7 @@ def test_all_rows_are_loaded_once():
     (buffer,) = loader.load(None)
     assert buffer.dtype == torch.bfloat16
     expected = torch.from_numpy(space).bfloat16()
-    assert torch.equal(buffer.flatten(0, 1)[:10, :-1], expected)
+    assert torch.equal(buffer[:, :-1], expected)
     assert loader.load(None)[0].data_ptr() == buffer.data_ptr()
 
 
@@ -68,7 +55,7 @@ def layouts():
 def test_any_layout_gives_the_same_rows(name):
     loader = Batches([layouts()[name]], 2, CPU, torch.float32)
     (buffer,) = loader.load(torch.tensor([3, 1]))
-    assert buffer.flatten(0, 1)[:2, :-1].tolist() == [[9, 10, 11], [3, 4, 5]]
+    assert buffer[:, :-1].tolist() == [[9, 10, 11], [3, 4, 5]]
 
 
 def test_arrays_are_not_copied():

@@ -89,13 +89,14 @@ def test_hume_follows_the_recording(name, replay, monkeypatch):
         return layer
 
     monkeypatch.setattr(reference.parametrizations, "orthogonal", recorded_start)
-    names = ("temperature", "entropy_weight", "outer_steps", "inner_steps", "n_subsets")
+    names = ("temperature", "outer_steps", "inner_steps", "n_subsets")
     names += ("train_fraction", "inner_lr", "outer_lr")
     run = reference_hume(
         recorded["z1"],
         recorded["z2"],
         C,
         subset_size=rows.shape[-1],
+        gamma=config["entropy_weight"],
         **{name: config[name] for name in names},
     )
     weights = np.stack([weight.numpy() for weight in run])

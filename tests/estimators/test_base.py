@@ -144,7 +144,7 @@ BAD_TURTLE = {
 }
 BAD_HUME = {
     "temperature": NUMBERS,
-    "entropy_weight": NUMBERS[1:],
+    "gamma": NUMBERS[1:],
     "n_subsets": NUMBERS,
     "subset_size": [*NUMBERS, 1],
     "train_fraction": [*NUMBERS, 1.0, 1.2, 1e-3],
@@ -591,7 +591,7 @@ def test_defaults_are_the_published_ones():
     assert Hume(10).get_params() == {
         "n_classes": 10,
         "temperature": 0.1,
-        "entropy_weight": 10.0,
+        "gamma": 10.0,
         "outer_steps": 1000,
         "inner_steps": 300,
         "n_subsets": 20,

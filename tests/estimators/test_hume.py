@@ -54,14 +54,14 @@ def literal_loss(weight, z1, z2, rows, head, fraction, temperature, eta, steps, 
     tau_test = literal_sparsemax(z1[test] @ weight.T / temperature)
     W, b = head[:, :-1].clone().requires_grad_(), head[:, -1].clone().requires_grad_()
     for _ in range(steps):
-        train_error = nn.functional.cross_entropy(z2[train] @ W.T + b, tau_train)
-        dW, db = torch.autograd.grad(train_error, (W, b), create_graph=True)
+        train_loss = nn.functional.cross_entropy(z2[train] @ W.T + b, tau_train)
+        dW, db = torch.autograd.grad(train_loss, (W, b), create_graph=True)
         W, b = W - lr * dW, b - lr * db
-    test_error = nn.functional.cross_entropy(z2[test] @ W.T + b, tau_test)
+    test_loss = nn.functional.cross_entropy(z2[test] @ W.T + b, tau_test)
     mean = torch.cat([tau_train, tau_test]).mean(0)
     mean = mean[mean > 0]
     entropy = -(mean * mean.log()).sum()
-    return torch.stack([test_error - eta * entropy, train_error, test_error, entropy])
+    return torch.stack([test_loss - eta * entropy, train_loss, test_loss, entropy])
 
 
 class Problem:
@@ -100,7 +100,7 @@ class Problem:
             self.heads[0],
             n_train=14,
             temperature=0.2,
-            entropy_weight=torch.tensor(eta, dtype=torch.float64),
+            gamma=torch.tensor(eta, dtype=torch.float64),
             descent=UnrolledDescent(9, 0.5),
         )
 
@@ -140,7 +140,7 @@ def test_objective_against_finite_differences(eta):
             problem.heads[0],
             *split_at(14, len(index)),
             temperature=0.5,
-            entropy_weight=torch.tensor([eta], dtype=torch.float64),
+            gamma=torch.tensor([eta], dtype=torch.float64),
             descent=UnrolledDescent(6, 0.8),
         )[0]
 
@@ -191,12 +191,12 @@ def test_minimisation_is_clipped_adam_with_annealing(anneal):
         UnrolledDescent(5, 0.5),
         train_fraction=0.7,
         temperature=1.5,
-        entropy_weight=torch.tensor(eta, dtype=torch.float64),
+        gamma=torch.tensor(eta, dtype=torch.float64),
         outer_lr=torch.tensor(outer_lr, dtype=torch.float64),
         anneal_at=(2, 4) if anneal else (),
         watch=gradients.append,
     )
-    assert list(history) == ["loss", "train_error", "test_error", "entropy"]
+    assert list(history) == ["loss", "train_loss", "test_loss", "entropy"]
     for run, layer in enumerate(problem.layers):
         adam = torch.optim.Adam(layer.parameters(), lr=outer_lr[run])
         temperature = 1.5
@@ -309,10 +309,10 @@ def test_fitted_arrays(blobs):
     assert model.run_labels_.shape == (1, 30)
     assert np.isnan(model.run_scores_).all()
     assert {name: h.shape for name, h in model.history_.items()} == dict.fromkeys(
-        ("loss", "train_error", "test_error", "entropy"), (4, 1)
+        ("loss", "train_loss", "test_loss", "entropy"), (4, 1)
     )
-    loss, test_error, entropy = (model.history_[k] for k in ("loss", "test_error", "entropy"))
-    np.testing.assert_allclose(loss, test_error - 10 * entropy, rtol=1e-4)
+    loss, test_loss, entropy = (model.history_[k] for k in ("loss", "test_loss", "entropy"))
+    np.testing.assert_allclose(loss, test_loss - 10 * entropy, rtol=1e-4)
     assert (entropy <= log(3) + 1e-5).all()
     (rows,) = model.heads_
     assert rows.shape == (1, 3, 5)
@@ -347,7 +347,7 @@ def test_same_seed_same_bits(blobs, random_inner_init):
 
 SETTINGS = [
     {"seed": 3},
-    {"seed": 4, "entropy_weight": 1.0},
+    {"seed": 4, "gamma": 1.0},
     {"n_runs": 2, "outer_lr": 0.03},
     {"random_inner_init": False},
     {"temperature": 2.0, "seed": np.int64(3)},
@@ -465,7 +465,7 @@ def test_fast_keeps_the_restart_with_the_lowest_objective(blobs, short_recipe, m
     for run in range(2):
         ends = []
         for restart in range(3):  # each alone, by the settings that the recipe stands for
-            setting = {"seed": hume.restart_seed(4 + run, restart), "outer_steps": 6}
+            setting = {"seed": hume.derived_seed(4 + run, restart), "outer_steps": 6}
             setting |= {"n_subsets": 1, "outer_lr": short_recipe.outer_lr, "inner": "coarse"}
             alone = Hume(3, **setting).fit(spaces)
             ends.append(alone.history_["loss"][:, 0])
@@ -493,8 +493,8 @@ def test_lowest_of_the_restarts_of_each_run():
 
 
 def test_seeds_of_restarts_differ_where_generators_look():
-    seeds = [hume.restart_seed(seed, r) for seed in range(20) for r in range(8)]
-    assert [hume.restart_seed(seed, 0) for seed in (0, 7)] == [0, 7]
+    seeds = [hume.derived_seed(seed, r) for seed in range(20) for r in range(8)]
+    assert [hume.derived_seed(seed, 0) for seed in (0, 7)] == [0, 7]
     assert len({seed % 2**32 for seed in seeds}) == 160
 
 
@@ -524,7 +524,7 @@ def test_bfloat16_moves_few_labels(blobs):
     settings = {**QUICK, "outer_steps": 20}
     exact, rough = (Hume(3, **settings, precision=p).fit(spaces) for p in ("fp32", "bf16"))
     assert (exact.labels_ == rough.labels_).mean() > 0.95
-    difference = abs(exact.history_["test_error"] - rough.history_["test_error"])
+    difference = abs(exact.history_["test_loss"] - rough.history_["test_loss"])
     assert 0 < difference.max() < 0.05
 
 

@@ -14,17 +14,12 @@ from torch.nn.utils import parametrizations
 from hume_turtle import Turtle
 from hume_turtle.core.batching import Batches
 from hume_turtle.core.inner_heads import head_gradient
+from hume_turtle.core.objectives import turtle_objective
 from hume_turtle.core.sampling import draw_batches
 from hume_turtle.core.task_encoders import SoftmaxEncoder, draw_heads, linear_logits
 from hume_turtle.core.turtle_solver import minimise_turtle, turtle_gradient
-from hume_turtle.estimators.turtle import (
-    hard_labels,
-    label_rows,
-    marginal_entropy,
-    prediction_error,
-    soft_labels,
-    turtle_objective,
-)
+from hume_turtle.estimators import turtle, turtle_fast
+from hume_turtle.estimators.turtle import hard_labels, label_rows, soft_labels
 from hume_turtle.evaluation.metrics import cluster_accuracy
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "parity" / "digits_embeddings.npz"
@@ -85,7 +80,7 @@ def test_agrees_with_a_literal_reference_run_by_run(dims, warm_start, batch_size
     draws = streams(0, 1, 2)
     encoder_heads = draw_heads(dims, classes, draws)
     starts = [draw_heads(dims, classes, draws) for _ in range(1 if warm_start else steps)]
-    batches = list(draw_batches(n, batch_size, steps, CPU))
+    batches = list(draw_batches(n, batch_size, steps, *streams(5)))
     encoder = SoftmaxEncoder.from_heads(encoder_heads)
     inner, history = minimise_turtle(
         Batches(spaces, batch_size, CPU, torch.float32),
@@ -99,7 +94,7 @@ def test_agrees_with_a_literal_reference_run_by_run(dims, warm_start, batch_size
         warm_start=warm_start,
     )
     assert {name: h.shape for name, h in history.items()} == dict.fromkeys(
-        ("loss", "prediction_error", "entropy"), (steps, 3)
+        ("loss", "cross_entropy", "entropy"), (steps, 3)
     )
     for run in range(3):
         settings = gammas[run], inner_steps, inner_lrs[run], outer_lrs[run]
@@ -114,57 +109,33 @@ def test_agrees_with_a_literal_reference_run_by_run(dims, warm_start, batch_size
                 torch.testing.assert_close(head[run], weights, rtol=1e-3, atol=1e-4)
 
 
-def test_objective_is_the_equation():
-    generator = torch.Generator().manual_seed(0)
-    labelings = [torch.randn(2, 3, 7, generator=generator).softmax(1) for _ in range(2)]
-    logits = [torch.randn(2, 3, 7, generator=generator) for _ in range(2)]
-    gamma = torch.tensor([10.0, 0.5])
-    loss, error, entropy = turtle_objective(labelings, logits, gamma)
-    labeling = (labelings[0] + labelings[1]) / 2
-    for run in range(2):
-        expected_error = sum(cross_entropy(z[run].T, labeling[run].T) for z in logits)
-        means = [t[run].mean(1) for t in labelings]
-        expected_entropy = sum(-(mean * mean.log()).sum() for mean in means)
-        torch.testing.assert_close(error[run], expected_error)
-        torch.testing.assert_close(entropy[run], expected_entropy)
-        torch.testing.assert_close(loss[run], expected_error - gamma[run] * expected_entropy)
-
-
-@pytest.mark.parametrize("gamma", [0.0, 10.0])
-def test_gradient_of_the_objective(gamma):
-    generator = torch.Generator().manual_seed(0)
-    z = [torch.randn(2, 3, 6, generator=generator, dtype=torch.float64) for _ in range(4)]
-    scores = [s.requires_grad_() for s in z[:2]]
-    assert torch.autograd.gradcheck(
-        lambda a, b: turtle_objective([a.softmax(1), b.softmax(1)], z[2:], gamma)[0], scores
-    )
-
-
-def test_entropy_of_known_labelings():
-    uniform = torch.full((1, 4, 6), 0.25)
-    one_class = torch.eye(4)[:1].T.expand(1, 4, 6)
-    balanced = torch.eye(4)[None]
-    for labeling, expected in ((uniform, log(4)), (one_class, 0.0), (balanced, log(4))):
-        torch.testing.assert_close(marginal_entropy([labeling]), torch.tensor([expected]))
-    torch.testing.assert_close(marginal_entropy([uniform, balanced]), torch.tensor([2 * log(4)]))
-    logits = torch.zeros(1, 4, 6)
-    torch.testing.assert_close(prediction_error([logits], balanced[..., [0] * 6]).item(), log(4))
-
-
-def test_entropy_has_a_finite_gradient_at_an_empty_class():
-    labeling = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]], requires_grad=True)
-    marginal_entropy([labeling]).sum().backward()
-    assert labeling.grad.isfinite().all()
-
-
-def test_batches_hold_distinct_rows_and_do_not_depend_on_the_seed():
-    batches = list(draw_batches(20, 8, 5, CPU))
+def test_batches_hold_distinct_rows():
+    batches = list(draw_batches(20, 8, 5, *streams(0)))
     assert [len(set(rows.tolist())) for rows in batches] == [8] * 5
     assert all(rows.min() >= 0 and rows.max() < 20 for rows in batches)
     assert len({tuple(rows.tolist()) for rows in batches}) == 5
-    assert all(torch.equal(a, b) for a, b in zip(batches, draw_batches(20, 8, 5, CPU)))
+    assert all(torch.equal(a, b) for a, b in zip(batches, draw_batches(20, 8, 5, *streams(0))))
     for size in (20, 21):
-        assert list(draw_batches(20, size, 3, CPU)) == [None] * 3
+        assert list(draw_batches(20, size, 3, *streams(0))) == [None] * 3
+
+
+@pytest.mark.parametrize("recipe", ["published", "fast"])
+def test_every_seed_draws_its_own_batches(monkeypatch, blobs, recipe):
+    module = turtle if recipe == "published" else turtle_fast
+    drawn = []
+
+    def record(n, size, steps, stream):
+        batches = list(draw_batches(n, size, steps, stream))
+        drawn.append(batches[0])
+        return iter(batches)
+
+    monkeypatch.setattr(module, "draw_batches", record)
+    spaces, _ = blobs(50, 3, (5,))
+    steps = {"outer_steps": 2} if recipe == "published" else {}
+    model = Turtle(3, batch_size=20, recipe=recipe, **steps)
+    model.fit_many(spaces, [{"seed": 0}, {"seed": 1}, {"seed": 0, "gamma": 1.0}])
+    assert len(drawn) == 2, "equal seeds share their batches and are solved together"
+    assert not torch.equal(*drawn)
 
 
 SETTINGS = [
@@ -175,8 +146,8 @@ SETTINGS = [
     {"seed": 4, "warm_start": True},
     {"n_classes": 3},
     {"batch_size": 20, "seed": np.int64(1)},
-    {"batch_size": 20, "seed": 2},  # shares its batches with the one before
-    {"batch_size": 20, "seed": 2, "warm_start": True},
+    {"batch_size": 20, "seed": 2},
+    {"batch_size": 20, "seed": 2, "warm_start": True},  # shares its batches with the one before
     {"batch_size": 20, "n_classes": 2, "gamma": 3.0},  # and these, with classes that are absent
     {"batch_size": 20, "n_classes": 6, "warm_start": True, "inner_lr": 0.05},
 ]
@@ -237,10 +208,8 @@ def test_one_array_is_one_space(blobs):
 def test_history_is_taken_before_each_step(blobs):
     spaces, _ = blobs(40, 3, (5, 4))
     model = Turtle(3, outer_steps=6, gamma=2.0, seed=7).fit(spaces)
-    assert set(model.history_) == {"loss", "prediction_error", "entropy"}
-    loss, error, entropy = (
-        model.history_[name] for name in ("loss", "prediction_error", "entropy")
-    )
+    assert set(model.history_) == {"loss", "cross_entropy", "entropy"}
+    loss, error, entropy = (model.history_[name] for name in ("loss", "cross_entropy", "entropy"))
     assert loss.shape == error.shape == entropy.shape == (6,)
     np.testing.assert_allclose(loss, error - 2 * entropy, rtol=1e-5)
     start = draw_heads([5, 4], 3, streams(7))
@@ -334,15 +303,10 @@ def test_published_accuracy_with_both():
 
 @pytest.mark.parametrize("n_spaces", [1, 2, 3])
 def test_explicit_gradient_is_that_of_the_objective(n_spaces):
-    """The hot loop's gradient, on rows in blocks, term by term against autograd in float64."""
+    """The hot loop's gradient, term by term against autograd in float64."""
     stream = torch.Generator().manual_seed(n_spaces)
-    dims, runs, blocks, rows = (4, 3, 5)[:n_spaces], 2, 3, 28
-    spaces = [torch.randn(blocks, 10, d + 1, generator=stream, dtype=torch.float64) for d in dims]
-    for space in spaces:
-        space[-1, -2:] = 0  # the last block is filled up
-    flat = [space.flatten(0, 1)[:rows] for space in spaces]
-    weight = torch.zeros(30, dtype=torch.float64)
-    weight[:rows] = 1 / rows
+    dims, runs = (4, 3, 5)[:n_spaces], 2
+    spaces = [torch.randn(28, d + 1, generator=stream, dtype=torch.float64) for d in dims]
 
     def heads():
         return [torch.randn(runs, 3, d + 1, generator=stream, dtype=torch.float64) for d in dims]
@@ -350,15 +314,12 @@ def test_explicit_gradient_is_that_of_the_objective(n_spaces):
     encoder, inner = SoftmaxEncoder.from_heads(heads()), heads()
     gamma = torch.tensor([10.0, 0.5], dtype=torch.float64)
 
-    inner_logits = [linear_logits(head, space) for head, space in zip(inner, flat)]
-    expected_terms = turtle_objective(encoder.labelings(flat), inner_logits, gamma)
+    inner_logits = [linear_logits(head, space) for head, space in zip(inner, spaces)]
+    expected_terms = turtle_objective(encoder.labelings(spaces), inner_logits, gamma)
     expected = torch.autograd.grad(expected_terms[0].sum(), encoder.parameters())
 
     with torch.no_grad():
-        inner_logits = [linear_logits(head, space) for head, space in zip(inner, spaces)]
-        by_logits, terms = turtle_gradient(
-            encoder.labelings(spaces), inner_logits, gamma, weight.view(blocks, 10)
-        )
+        by_logits, terms = turtle_gradient(encoder.labelings(spaces), inner_logits, gamma)
         by_heads = [head_gradient(g, space) for g, space in zip(by_logits, spaces)]
         found = encoder.gradients(by_heads)
     for ours, theirs in zip((*terms, *found), (*expected_terms, *expected), strict=True):

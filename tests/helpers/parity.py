@@ -22,6 +22,11 @@ from hume_turtle.estimators.scores import cross_validation_score
 from hume_turtle.estimators.turtle import hard_labels
 
 
+# A recording's name to ours.
+TURTLE_HISTORY = {"prediction_error": "cross_entropy", "entropy": "entropy"}
+HUME_HISTORY = {"train_error": "train_loss", "test_error": "test_loss", "entropy": "entropy"}
+
+
 def read(path) -> tuple[dict, dict[str, np.ndarray]]:
     """The settings and the arrays of a recording."""
     with np.load(path, allow_pickle=False) as file:
@@ -61,7 +66,7 @@ def replay_turtle(path) -> dict[str, np.ndarray]:
         warm_start=config["warm_start"],
     )
     heads = [head.detach() for head in encoder.heads()]
-    result = {name: history[name][:, 0].numpy() for name in ("prediction_error", "entropy")}
+    result = {name: history[ours][:, 0].numpy() for name, ours in TURTLE_HISTORY.items()}
     for name, final in (("encoder", heads), ("inner", inner)):
         for k in K:
             result[f"{name}{k}_weight_final"] = final[k][0, :, :-1].numpy()
@@ -93,7 +98,7 @@ def replay_hume(path) -> dict[str, np.ndarray]:
         torch.from_numpy(recorded["subset_indices"]).long()[:, None],
         heads[:, None],
         UnrolledDescent(config["inner_steps"], config["inner_lr"]),
-        entropy_weight=torch.tensor([config["entropy_weight"]]),
+        gamma=torch.tensor([config["entropy_weight"]]),
         outer_lr=torch.tensor([config["outer_lr"]]),
         **{name: config[name] for name in ("train_fraction", "temperature")},
         anneal_at=ANNEAL_AT if config["anneal"] else (),
@@ -101,7 +106,7 @@ def replay_hume(path) -> dict[str, np.ndarray]:
     )
     labels = (space1 @ trajectory[-1].T).argmax(1).numpy()
     return {
-        **{name: history[name][:, 0].numpy() for name in ("train_error", "test_error", "entropy")},
+        **{name: history[ours][:, 0].numpy() for name, ours in HUME_HISTORY.items()},
         "parameter_gradient": torch.stack(gradients).numpy(),
         "encoder_weight_trajectory": torch.stack(trajectory).numpy(),
         "labels_final": labels,

@@ -7,7 +7,7 @@ import torch
 from hume_turtle import Hume
 from hume_turtle.core.task_encoders import with_constant
 from hume_turtle.core.unrolled import HeadSpace, UnrolledDescent, split_at
-from hume_turtle.estimators.approximations import (
+from hume_turtle.estimators.hume_fast import (
     COARSENESS,
     DROPPED,
     Directions,
@@ -37,7 +37,7 @@ def gradient(space: HeadSpace, steps: int, lr: float):
     labeling = labeling.softmax(0).requires_grad_()
     start = 0.3 * torch.randn(C, 1, space.start_dim, **randn)
     parts = split_at(150, N)
-    error = UnrolledDescent(steps, lr).generalization_error(labeling, space, start, *parts)[1]
+    error = UnrolledDescent(steps, lr).generalization_loss(labeling, space, start, *parts)[1]
     (by_labeling,) = torch.autograd.grad(error.sum(), labeling)
     return by_labeling - by_labeling.mean(0)
 
