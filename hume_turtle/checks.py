@@ -110,9 +110,9 @@ def _check_finite(k: int, space, chunk: int = 1 << 12) -> None:
 
 
 def check_labels(labels, name: str = "labels") -> np.ndarray:
-    """One integer label a row as an int64 array (n,), from any one-dimensional array or list.
+    """One integer label per row as an int64 array (n,), from any one-dimensional array or list.
 
-    Raises ValueError for empty input, other shapes, and labels that are not whole numbers.
+    Raises ValueError for empty input, other shapes, and labels that are not integers.
     """
     if hasattr(labels, "detach"):  # a tensor, perhaps on an accelerator
         labels = labels.detach().cpu()
@@ -124,5 +124,5 @@ def check_labels(labels, name: str = "labels") -> np.ndarray:
     if labels.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold integers, not {labels.dtype}")
     if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.floor(labels))).all():
-        raise ValueError(f"{name} must hold whole numbers, found a fraction, NaN or infinity")
+        raise ValueError(f"{name} must hold integers, found a fraction, NaN or infinity")
     return labels.astype(np.int64)

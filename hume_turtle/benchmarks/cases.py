@@ -63,7 +63,7 @@ def speed_cases(suite: Suite, device: str, full: bool = False) -> list[Case]:
             turtle_steps(10, device, 100, reference_steps=20),
         ),
         Case(
-            "TURTLE, 1797 x 128, C = 10, 16 joint runs, per run",
+            "TURTLE, 1797 x 128, C = 10, 16 batched runs, per run",
             small,
             turtle_steps(10, device, 20, reference_steps=20, runs=16),
         ),
@@ -100,7 +100,7 @@ GROWTH = {
 def growth_cases(device: str, full: bool = False) -> list[tuple[str, int, Case]]:
     """How seconds grow along four axes, from 4000 x 256, 10 classes, one run: (axis, value, case).
 
-    The reference takes joint runs one after the other: its seconds are those of one, times R.
+    The reference takes batched runs one after the other: its seconds are those of one, times R.
     `full` adds the points between.
     """
     cases = []
@@ -121,7 +121,7 @@ def growth_cases(device: str, full: bool = False) -> list[tuple[str, int, Case]]
 
 
 def suite_cases(suite: Suite, dataset: str) -> list[Case]:
-    """One fit of every method with the suite's settings, a case a choice of spaces."""
+    """One fit of every method with the suite's settings, one case per space combination."""
     if dataset not in suite.datasets:
         raise ValueError(f"no dataset {dataset} in this suite: it has {', '.join(suite.datasets)}")
     classes, pairs = suite.params["classes"][dataset], suite.method_choices("hume")
@@ -145,8 +145,8 @@ def suite_cases(suite: Suite, dataset: str) -> list[Case]:
 def mixture(n: int, dims: tuple[int, ...], n_classes: int = 10, seed: int = 0):
     """Spaces (n, d_k) that show the same mixture of overlapping Gaussians, and the classes (n,).
 
-    In 32 latent dimensions the class centres have deviation 0.6 and the rows around them 1. Each
-    space is a random linear map of the latent rows, with noise of deviation 1.
+    In 32 latent dimensions the class centres have std 0.6 and the rows around them 1. Each
+    space is a random linear map of the latent rows, with noise of std 1.
     """
     random = np.random.default_rng(seed)
     labels = random.integers(0, n_classes, n)
@@ -192,7 +192,7 @@ def turtle_whole(device: str, full: bool) -> dict[str, Method]:
 def turtle_whole_mixture(device: str, full: bool) -> dict[str, Method]:
     """The same against a reference that stops by itself."""
     most = 6000 if full else 150
-    note = f"stops when labels rest, at most {most} outer iterations"
+    note = f"stops when labels have converged, at most {most} outer iterations"
     plain = Method(converged_turtle(10, device, most), repeats=3 if full else 1, note=note)
     return {
         "reference that stops by itself": plain,

@@ -33,7 +33,7 @@ class Method:
         overhead: whether a fit does more than its outer iterations (checks, copies, labels); it is
             then left out, by subtracting the seconds of a fit of one iteration.
         scale: what the seconds of an iteration are multiplied by: 1000 for a whole run of 1000
-            iterations of which `steps` are timed, 1/16 for one of 16 joint runs.
+            iterations of which `steps` are timed, 1/16 for one of 16 batched runs.
         repeats: repetitions, with seeds 0, 1, ...; the median is reported.
         note: what else a reader of the number must know.
     """
@@ -69,9 +69,9 @@ def plain_turtle(C: int, device: str, warm_start: bool = False) -> Fit:
 
 
 def converged_turtle(C: int, device: str, most: int) -> Fit:
-    """The reference's warm start, stopped as soon as the labels of 5000 rows have come to rest.
+    """The reference's warm start, stopped as soon as the labels of 5000 rows have converged.
 
-    They are looked at every 50 outer iterations; rest is three changes in a row of under 0.1 %.
+    They are compared every 50 outer iterations: three changes in a row of under 0.1 %.
     After `most` iterations it stops in any case, and says so.
     """
 
@@ -89,7 +89,7 @@ def converged_turtle(C: int, device: str, most: int) -> Fit:
             if rested == 3:
                 break
         if steps is None:
-            state = "at rest" if rested == 3 else "stopped, not at rest,"
+            state = "converged" if rested == 3 else "stopped before convergence"
             print(f"  the reference is {state} after {t} outer iterations")
         return reference_turtle_labels(encoder, spaces)
 
@@ -107,7 +107,7 @@ def plain_hume(C: int, device: str, **settings) -> Fit:
 
 
 def turtle(C: int, device: str, runs: int = 1, **settings) -> Fit:
-    """TURTLE; of joint runs, which differ in their seeds, the labels of the first."""
+    """TURTLE; of batched runs, which differ in their seeds, the labels of the first."""
 
     def fit(spaces, steps, seed):
         model = estimator_class("turtle")(C, device=device, **with_steps(settings, steps))

@@ -48,7 +48,7 @@ def measure(suite: Suite, dataset: str, full: bool = False) -> list[Path]:
     """Measure this machine: its GPU where there is one, else its CPU.
 
     Writes to data/measured/, all or nothing: `<suite>.csv`, the seconds of one fit of every method
-    in every choice of spaces of a dataset with the suite's settings; `speed.csv`, the cases of
+    in every space combination of a dataset with the suite's settings; `speed.csv`, the cases of
     `speed_cases`; and `growth.csv`, those of `growth_cases`. The last two keep what other hardware
     has measured.
 

@@ -41,7 +41,7 @@ from hume_turtle.estimators.scores import cross_validation_score
 from hume_turtle.estimators.voting import class_order, majority_vote, vote_shares
 from hume_turtle.progress import progress
 
-JOINT = ("seed", "n_runs", "gamma", "outer_lr")  # settings that joint runs may differ in
+BATCHED = ("seed", "n_runs", "gamma", "outer_lr")  # settings that batched runs may differ in
 
 
 class Hume(LabelingEstimator):
@@ -158,7 +158,7 @@ class Hume(LabelingEstimator):
         device = pick_device(self.device)
         space1 = l2_normalise(spaces[0], device)
         space2 = with_constant(to_device(spaces[1], device))  # (n, d_2 + 1)
-        alike = groups(variants, apart_from=JOINT)
+        alike = groups(variants, apart_from=BATCHED)
         loops = inner_loops(space2, [group[0] for group in alike])
         for group, inner_loop in zip(alike, loops):
             _solve(space1, *inner_loop, group)
@@ -294,7 +294,7 @@ def l2_normalise(space, device: torch.device) -> Tensor:
 def _solve(
     space1: Tensor, space2: HeadSpace, inner_steps: int, inner_lr: float, models: list[Hume]
 ) -> None:
-    """Fit estimators that share all settings but `JOINT`."""
+    """Fit estimators that share all settings but `BATCHED`."""
     first, device = models[0], space1.device
     schedule = first._schedule()
     n, dim1, dim2 = len(space1), space1.shape[1], space2.start_dim - 1

@@ -119,7 +119,7 @@ def fit_parts(design: Design, parts, C: float, *, tol: float = 1e-6, max_iter: i
     """Logistic regressions on P parts of the rows, all at once: the folds of a cross-validation.
 
     Each minimises `fit_head`'s objective on its own rows, by L-BFGS from zero, whose first
-    approximation of the Hessian is its diagonal blocks, one a class, averaged over the parts.
+    approximation of the Hessian is its diagonal blocks, one per class, averaged over the parts.
     A class without rows in a part is no class of that part.
 
     Args:

@@ -1,11 +1,7 @@
-"""What TURTLE and HUME are measured against, and the scores that choose between labelings.
+"""Scores that choose between labelings: how well a linear model learns one from other rows.
 
-- k-means: clustering without labels, in one space or in joined spaces.
-- Linear probe: logistic regression on given labels, the supervised ceiling.
-- Generalization score (TURTLE) and cross-validation score (HUME): how well a linear model learns
-  a labeling from other rows. They need no true label, so they may choose settings.
-
-All logistic regressions have scikit-learn's objective, on any device; see `logistic`.
+TURTLE's generalization score and HUME's cross-validation score. They need no true label, so they
+may choose settings.
 """
 
 from __future__ import annotations
@@ -66,7 +62,7 @@ def _of_each_labeling(score, labels):
 
 def _cross_validate(space, labels, fit_folds, folds: int, seed: int) -> float:
     """Accuracy on held-out rows; `fit_folds` gives each fold's classes, weights and biases."""
-    features, labels = _rows_and_labels(space, labels)
+    features, labels = rows_and_labels(space, labels)
     if not 2 <= folds <= len(labels):
         raise ValueError(f"folds is {folds}: need 2 to {len(labels)} (the rows)")
     n_classes = len(np.unique(labels))
@@ -81,7 +77,7 @@ def _cross_validate(space, labels, fit_folds, folds: int, seed: int) -> float:
     return float(np.mean([fold.mean() for fold in correct]))
 
 
-def _rows_and_labels(spaces, labels) -> tuple[np.ndarray, np.ndarray]:
+def rows_and_labels(spaces, labels) -> tuple[np.ndarray, np.ndarray]:
     labels, features = check_labels(labels), join_spaces(spaces)
     if len(features) != len(labels):
         raise ValueError(f"spaces have {len(features)} rows but there are {len(labels)} labels")

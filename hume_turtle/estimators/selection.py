@@ -45,7 +45,7 @@ class Selection:
         return np.stack([fit.labels_ for fit in self.fits])
 
     def table(self) -> pd.DataFrame:
-        """A row a fit: its settings, `score`, and `loss`, the objective at the last iteration."""
+        """One row per fit: its settings, `score`, and `loss`, the objective at the last iteration."""
         import pandas as pd
 
         loss = [np.mean(fit.history_["loss"][-1]) for fit in self.fits]
@@ -84,7 +84,7 @@ def select(estimator, spaces, grid, *, score=generalization_score) -> Selection:
     fits = estimator.fit_many(spaces, settings)
     scores = np.asarray(score(spaces, np.stack([fit.labels_ for fit in fits])), dtype=float)
     if scores.shape != (len(fits),) or np.isnan(scores).any():
-        raise ValueError(f"score must return {len(fits)} numbers, one a labeling, not {scores}")
+        raise ValueError(f"score must return {len(fits)} numbers, one per labeling, not {scores}")
     return Selection(settings, fits, scores)
 
 

@@ -40,8 +40,8 @@ from hume_turtle.progress import progress
 
 # What the fast recipe decides itself.
 SET_BY_RECIPE = ("outer_steps", "inner_steps", "inner_lr", "outer_lr", "warm_start")
-# Settings that joint runs may differ in.
-JOINT = ("n_classes", "seed", "gamma", "inner_lr", "outer_lr", "warm_start")
+# Settings that batched runs may differ in.
+BATCHED = ("n_classes", "seed", "gamma", "inner_lr", "outer_lr", "warm_start")
 
 
 class Turtle(LabelingEstimator):
@@ -166,17 +166,17 @@ class Turtle(LabelingEstimator):
 
 
 def batched_runs(models: list[Turtle], n: int) -> Iterator[list[Turtle]]:
-    """Estimators that are solved together: alike but for `JOINT`, and with the same batches."""
-    for group in groups(models, apart_from=JOINT):
+    """Estimators that are solved together: alike but for `BATCHED`, and with the same batches."""
+    for group in groups(models, apart_from=BATCHED):
         size = batch_rows(group) if group[0].recipe == "fast" else group[0].batch_size
         if size >= n:  # every batch is all rows, whatever the seed
             yield group
         else:
-            yield from groups(group, apart_from=tuple(name for name in JOINT if name != "seed"))
+            yield from groups(group, apart_from=tuple(name for name in BATCHED if name != "seed"))
 
 
 def _solve(spaces: list, models: list[Turtle], device: torch.device) -> list[Tensor]:
-    """Fit estimators that share all settings but `JOINT`; returns their heads.
+    """Fit estimators that share all settings but `BATCHED`; returns their heads.
 
     `spaces` are K checked arrays (n, d_k). The heads are (R, C, d_k + 1), where C is the largest
     number of classes: a run with fewer has the rest absent (see `draw_heads`).

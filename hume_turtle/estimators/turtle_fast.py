@@ -4,7 +4,7 @@
   the axes one by one, and those of a PCA differ in scale by orders of magnitude.
 - A few restarts begin at k-means clusterings of the projected rows, each with its own seed,
   instead of at random labelings, and take large outer steps that a cosine brings down to zero. All
-  are solved together; after a while those of the lowest objective go on, and in the end the lowest
+  are solved together; after a while only those of the lowest objective continue, and in the end the lowest
   of these is kept. No true label takes part.
 - The heads found are mapped back, so that a fit predicts from the spaces as they are.
 
@@ -31,7 +31,7 @@ from hume_turtle.estimators.kmeans import KMeansBaseline
 from hume_turtle.progress import progress
 
 RESTARTS = 8
-FINALISTS = 2  # restarts that go on after SCREENING outer steps
+FINALISTS = 2  # restarts that continue after SCREENING outer steps
 SCREENING = 40
 OUTER_STEPS = 300
 INNER_STEPS = 3

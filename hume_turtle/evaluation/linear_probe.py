@@ -6,7 +6,7 @@ import numpy as np
 
 from hume_turtle.estimators.base import join_spaces, threads_for
 from hume_turtle.estimators.logistic import Design, fit_head, predict_head
-from hume_turtle.estimators.scores import _rows_and_labels
+from hume_turtle.estimators.scores import rows_and_labels
 
 GRID = tuple(float(c) for c in np.logspace(-4, 4, 9))
 
@@ -32,7 +32,7 @@ class LinearProbe:
         or labels, a single class, a grid without values or with one that is not positive, and a
         split that leaves one side empty.
         """
-        features, labels = _rows_and_labels(spaces, labels)
+        features, labels = rows_and_labels(spaces, labels)
         grid = sorted(float(C) for C in np.atleast_1d(self.grid))
         if not grid or not grid[0] > 0:
             raise ValueError(f"grid must hold positive values, not {self.grid}")

@@ -81,7 +81,7 @@ def test_methods_alternate_with_the_repetition_as_seed(clock):
         ({}, 27.0, [None]),  # a whole fit: its setup counts
         ({"steps": 5}, 2.0, [6, 1]),  # an outer iteration: it does not
         ({"steps": 5, "overhead": False}, 3.4, [5]),  # nothing to leave out
-        ({"steps": 4, "scale": 1 / 16}, 2.0 / 16, [5, 1]),  # one of 16 joint runs
+        ({"steps": 4, "scale": 1 / 16}, 2.0 / 16, [5, 1]),  # one of 16 batched runs
         ({"steps": 1, "overhead": False, "scale": 1000}, 9000.0, [1]),  # extrapolated
     ],
 )
@@ -240,7 +240,7 @@ def test_the_cases_that_targets_are_read_from(suite, monkeypatch, full, bf16):
         "TURTLE, 50,000 x (768 + 1536), C = 10, an outer iteration",
         "TURTLE, 50,000 x (768 + 1536), C = 100, an outer iteration",
         "TURTLE, 1797 x 128, C = 10, an outer iteration",
-        "TURTLE, 1797 x 128, C = 10, 16 joint runs, per run",
+        "TURTLE, 1797 x 128, C = 10, 16 batched runs, per run",
         "TURTLE, digits, a whole run",
         "TURTLE, 50,000 x 2304 overlapping mixture, a whole run",
         "HUME, digits, an outer iteration",
@@ -249,14 +249,14 @@ def test_the_cases_that_targets_are_read_from(suite, monkeypatch, full, bf16):
     }
     for case in found.values():
         assert next(iter(case.methods)).startswith("reference")
-    joint = found["TURTLE, 1797 x 128, C = 10, 16 joint runs, per run"].methods
+    joint = found["TURTLE, 1797 x 128, C = 10, 16 batched runs, per run"].methods
     assert list(joint) == ["reference (solo)", "fp32", "bf16"][: 2 + bf16]
     assert (joint["reference (solo)"].scale, joint["fp32"].scale) == (1, 1 / 16)
     hume = found["HUME, digits, an outer iteration"].methods
     assert ("exact bf16" in hume) == bf16
 
 
-def test_joint_runs_of_the_reference_follow_one_another():
+def test_batched_runs_of_the_reference_follow_one_another():
     found = {(axis, value): case for axis, value, case in growth_cases("cpu")}
     assert {axis for axis, _ in found} == {"n", "d", "C", "runs"}
     for (axis, value), case in found.items():
@@ -288,11 +288,11 @@ def test_the_reference_stops_when_labels_rest(blobs, monkeypatch, capsys):
     labels = converged_turtle(3, "cpu", 1000)(spaces, None, 0)
     assert len(labels) == 60
     assert steps[-1] == 300  # 200, 250 and 300 are as the one before
-    assert "at rest after 300" in capsys.readouterr().out
+    assert "converged after 300" in capsys.readouterr().out
     steps.clear()
     converged_turtle(3, "cpu", 220)(spaces, None, 0)
     assert steps[-1] == 220
-    assert "not at rest" in capsys.readouterr().out
+    assert "stopped before convergence" in capsys.readouterr().out
 
 
 def test_the_fast_recipe_decides_its_iterations_itself():

@@ -355,7 +355,7 @@ SETTINGS = [
 ]
 
 
-def test_joint_runs_equal_solo_fits(blobs):
+def test_batched_runs_equal_solo_fits(blobs):
     spaces, _ = blobs(30, 3, (5, 4))
     template = Hume(3, **QUICK)
     for setting, model in zip(SETTINGS, template.fit_many(spaces, SETTINGS), strict=True):

@@ -153,7 +153,7 @@ SETTINGS = [
 ]
 
 
-def test_joint_runs_equal_solo_fits(blobs):
+def test_batched_runs_equal_solo_fits(blobs):
     spaces, _ = blobs(50, 4, (5, 7))
     template = Turtle(4, outer_steps=15, outer_lr=0.03, inner_lr=0.01)
     joint = template.fit_many(spaces, SETTINGS)

@@ -84,7 +84,7 @@ def test_finds_planted_classes(blobs, dims):
     assert model.history_["loss"][-1] <= model.history_["loss"][0]
 
 
-def test_joint_runs_equal_solo_fits(blobs, monkeypatch):
+def test_batched_runs_equal_solo_fits(blobs, monkeypatch):
     monkeypatch.setattr(turtle_fast, "OUTER_STEPS", 60)
     spaces, _ = blobs(50, 4, (5, 7))
     settings = [{"seed": 0}, {"seed": 3, "gamma": 2.0}, {"n_classes": 3}]

@@ -143,7 +143,7 @@ def test_bad_input(measure):
     with pytest.raises(ValueError, match="y_true has 3 labels but y_pred has 2"):
         measure([0, 1, 2], [0, 1])
     for bad in ([0.5, 1.0], [np.nan, 1.0]):
-        with pytest.raises(ValueError, match="y_pred must hold whole numbers"):
+        with pytest.raises(ValueError, match="y_pred must hold integers"):
             measure([0, 1], bad)
     with pytest.raises(ValueError, match="one-dimensional"):
         measure([[0], [1]], [0, 1])

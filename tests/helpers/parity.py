@@ -21,7 +21,6 @@ from hume_turtle.core.unrolled import HeadSpace, UnrolledDescent
 from hume_turtle.estimators.scores import cross_validation_score
 from hume_turtle.estimators.turtle import hard_labels
 
-
 # A recording's name to ours.
 TURTLE_HISTORY = {"prediction_error": "cross_entropy", "entropy": "entropy"}
 HUME_HISTORY = {"train_error": "train_loss", "test_error": "test_loss", "entropy": "entropy"}
