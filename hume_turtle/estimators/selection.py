@@ -45,7 +45,7 @@ class Selection:
         return np.stack([fit.labels_ for fit in self.fits])
 
     def table(self) -> pd.DataFrame:
-        """One row per fit: its settings, `score`, and `loss`, the objective at the last iteration."""
+        """One row per fit: its settings, `score`, and `loss`, the last value of the objective."""
         import pandas as pd
 
         loss = [np.mean(fit.history_["loss"][-1]) for fit in self.fits]

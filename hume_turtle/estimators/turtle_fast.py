@@ -4,8 +4,8 @@
   the axes one by one, and those of a PCA differ in scale by orders of magnitude.
 - A few restarts begin at k-means clusterings of the projected rows, each with its own seed,
   instead of at random labelings, and take large outer steps that a cosine brings down to zero. All
-  are solved together; after a while only those of the lowest objective continue, and in the end the lowest
-  of these is kept. No true label takes part.
+  are solved together; after a while only those of the lowest objective continue, and in the end
+  the lowest of these is kept. No true label takes part.
 - The heads found are mapped back, so that a fit predicts from the spaces as they are.
 
 There is no rule that stops a run whose labels no longer change: with steps on a fixed cosine they
