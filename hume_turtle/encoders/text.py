@@ -178,8 +178,20 @@ def cached_text_features(
         return load_text_features(root, dataset, encoder.name, class_names, encoder.settings)
     except (FileNotFoundError, ValueError):  # bad class names are raised again by the next line
         features = text_features(encoder, dataset, class_names)
+    save_text_features(root, dataset, features, encoder, class_names)
+    return features
+
+
+def save_text_features(
+    root: str | Path,
+    dataset: str,
+    features: np.ndarray,
+    encoder: Encoder,
+    class_names: Sequence[str],
+) -> Path:
+    """Write (C, d) text features and their sidecar atomically; the .npy's path."""
     published = dataset in prompt_datasets()
-    save_embedding(
+    return save_embedding(
         root,
         dataset,
         SPLIT,
@@ -190,7 +202,6 @@ def cached_text_features(
         fingerprint=fingerprint(dataset, class_names, encoder.settings),
         versions={library: version(library) for library in LIBRARIES},
     )
-    return features
 
 
 def load_text_features(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from hume_turtle.datasets.pcam import H5Images, pcam
+from hume_turtle.datasets.torchvision_sets import H5Images, pcam
 from tests.helpers.dataset_trees import pcam as write_pcam
 from tests.helpers.dataset_trees import shades_of
 
