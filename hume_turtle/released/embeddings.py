@@ -19,13 +19,11 @@ from hume_turtle.released.layouts import (
     our_space,
     unknown_spaces,
 )
-from hume_turtle.storage.embeddings import embedding_path, labels_path
-from hume_turtle.storage.files import file_sha256
+from hume_turtle.storage.embeddings import embedding_path, file_statistics, labels_path
 
 SPLITS = {"train": "train", "test": "test", "traintest": "all"}
 EMBEDDING = re.compile(r"(?:.*/)?representations/([^/]+)/([^/]+?)(traintest|train|test)(_l2)?\.npy")
 LABELS = re.compile(r"(?:.*/)?labels/([^/]+?)(traintest|train|test)_targets\.npy")
-BLOCK = 1 << 20  # elements of an array that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -117,35 +115,29 @@ def _convert(archive: zipfile.ZipFile, array: Array, folder: Path) -> int:
     name, path = array.info.filename, folder / array.place
     ndim, kinds, dtype = (2, "f", "<f4") if array.space else (1, "iu", "<i8")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with unpacked(archive, array.info, folder) as member, path.open("wb") as file:
+    with unpacked(archive, array.info, folder) as member, np.errstate(over="ignore"):
         source = open_array(member, name, ndim, kinds)  # (n, d) or (n,)
-        header = {"descr": dtype, "fortran_order": False, "shape": source.shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        step, total = max(1, BLOCK // source[0].size), 0.0
-        for start in range(0, len(source), step):
-            with np.errstate(over="ignore"):
-                block = source[start : start + step].astype(dtype, order="C")
-            if not np.isfinite(block).all():
-                raise ValueError(f"member {name!r} holds NaN or infinite values")
-            total += float(np.sum(np.square(block, dtype=np.float64)))
-            file.write(block.data)
+        copy = np.lib.format.open_memmap(path, "w+", dtype, source.shape)
+        copy[:] = source  # through a small buffer
+        copy.flush()
     if array.space:
-        sidecar = _sidecar(array, source.shape, total / source.size, file_sha256(path))
-        path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
+        statistics = file_statistics(path)
+        if not np.isfinite(statistics["mean_square"]):
+            raise ValueError(f"member {name!r} holds NaN or infinite values")
+        sidecar = json.dumps({**_described(array, *source.shape), **statistics}, indent=2) + "\n"
+        path.with_suffix(".json").write_text(sidecar, encoding="utf-8")
     return len(source)
 
 
-def _sidecar(array: Array, shape: tuple[int, int], mean_square: float, sha256: str) -> dict:
+def _described(array: Array, rows: int, dimensions: int) -> dict:
     return {
         "dataset": array.dataset,
         "split": array.split,
         "encoder": array.space,
         "settings": {"source": array.info.filename, "unit_length": array.unit_length},
         "dtype": "float32",
-        "rows": shape[0],
-        "dimensions": shape[1],
+        "rows": rows,
+        "dimensions": dimensions,
         "skipped": [],  # images without a row: none that is known
         "versions": {},  # of the libraries that made it: not known
-        "mean_square": mean_square,
-        "sha256": sha256,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -61,50 +60,33 @@ def import_released(
     }[kind]
     with open_archive(archive) as opened:
         found, notes = matching(opened, [layout], archive)
-        members = [identify(match) for _, match in found]
-        notes += unknown_spaces([space for member in members for space in member.spaces])
-        places = [member.place for member in members]
+        named = [identify(match) for _, match in found]
+        notes += unknown_spaces([space for _, _, spaces, _ in named for space in spaces])
+        tasks = [(m, our_dataset(d), tuple(map(our_space, names))) for m, d, names, _ in named]
+        seeds = [seed for *_, seed in named]
+        places = [task_path(d, m, spaces, seed) for (m, d, spaces), seed in zip(tasks, seeds)]
         size = sum(info.file_size for info, _ in found)  # a state is no smaller than its weights
         with new_files(output, places, overwrite, size) as folder:
-            for member, (info, _) in zip(members, found):
+            for task, place, (info, _) in zip(tasks, places, found):
                 state = read_checkpoint(opened, info, folder)
-                heads = read_heads(state, info.filename, len(member.spaces))
-                task = Task(member.method, *member.ours, heads, info.filename)
-                task.save(folder / member.place)
+                heads = read_heads(state, info.filename, len(task[2]))
+                Task(*task, heads, info.filename).save(folder / place)
     return Imported([Path(output, place) for place in places], notes)
 
 
-class Member(NamedTuple):
-    """What a task is, in the authors' names, as its member's name says it."""
-
-    method: str
-    dataset: str
-    spaces: tuple[str, ...]
-    seed: str
-
-    @property
-    def ours(self) -> tuple[str, tuple[str, ...]]:
-        """Dataset and spaces in this project's names."""
-        return our_dataset(self.dataset), tuple(map(our_space, self.spaces))
-
-    @property
-    def place(self) -> Path:
-        dataset, spaces = self.ours
-        return task_path(dataset, self.method, spaces, self.seed)
-
-
-def hume_member(match: re.Match) -> Member:
+# From a member's name: method, dataset, spaces and seed, the names the authors'.
+def hume_member(match: re.Match) -> tuple[str, str, list[str], str]:
     phi1, phi2, dataset, seed = match.groups()
     method = "hume-transductive" if "/transductive/" in f"/{match[0]}" else "hume"
-    return Member(method, dataset, (phi1, phi2), str(int(seed)))
+    return method, dataset, [phi1, phi2], str(int(seed))
 
 
-def turtle_member(match: re.Match) -> Member:
+def turtle_member(match: re.Match) -> tuple[str, str, list[str], str]:
     count, spaces, dataset = int(match[1]), match[2], match[3]
     names = [spaces] if count == 1 else spaces.split("_")
     if len(names) != count:
         raise ValueError(f"member {match[0]!r} names {len(names)} spaces, not {count}")
-    return Member("turtle", dataset, tuple(names), "imported")
+    return "turtle", dataset, names, "imported"
 
 
 def softmax_heads(state: dict, name: str, n_spaces: int) -> tuple[np.ndarray, ...]:

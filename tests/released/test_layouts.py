@@ -117,10 +117,12 @@ def test_what_came_during_the_block_is_kept(tmp_path):
     assert tree(tmp_path) == {"z.npy": b"somebody else's"}
 
 
-@pytest.mark.parametrize("existing", [PLACES, PLACES[1:2], []])
-@pytest.mark.parametrize("calls", range(3))
+@pytest.mark.parametrize(
+    ("existing", "calls"),
+    [(places, i) for places in (PLACES, PLACES[1:2], []) for i in range(3 + len(places))],
+)
 def test_a_failure_in_the_middle_of_the_moves_restores_every_file(
-    tmp_path, monkeypatch, calls, existing
+    tmp_path, monkeypatch, existing, calls
 ):
     write(tmp_path, "old")
     for place in set(PLACES) - set(existing):
