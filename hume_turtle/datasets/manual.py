@@ -7,7 +7,6 @@ an official list gives the order.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import random
@@ -152,23 +151,20 @@ def fer2013(split: str, root: Path | None, download: bool) -> ImageDataset:
     paper nor its program says which of them it took; the private one decided the challenge, so it
     is ours, and PublicTest is in no split.
     """
+    import pandas as pd
+
     folder = FER2013.under(root)
     known = [name for name in ("fer2013.csv", "icml_face_data.csv") if (folder / name).exists()]
     path = FER2013.require(folder, known[:1] or ["fer2013.csv"])[0]
     usage = {"train": "Training", "test": "PrivateTest"}[split]
-    pixels, labels = [], []
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        columns = [name.strip() for name in next(reader, [])]  # one of the two has spaces in them
-        absent = {"emotion", "pixels", "Usage"}.difference(columns)
-        if absent:
-            raise ValueError(f"{path} has no column {', '.join(sorted(absent))}")
-        for row in (dict(zip(columns, values)) for values in reader):
-            if row["Usage"].strip() == usage:
-                pixels.append(face(row["pixels"], f"{path}, line {reader.line_num}"))
-                labels.append(int(row["emotion"]))
+    table = pd.read_csv(path, skipinitialspace=True)  # one of the two has spaces in its header
+    absent = {"emotion", "pixels", "Usage"}.difference(table.columns)
+    if absent:
+        raise ValueError(f"{path} has no column {', '.join(sorted(absent))}")
+    rows = table[table["Usage"] == usage]
+    pixels = [face(text, f"{path}, line {row + 2}") for row, text in rows["pixels"].items()]
     images = ArrayImages(np.array(pixels, np.uint8).reshape(-1, 48, 48))
-    return ImageDataset("fer2013", split, images, np.array(labels, np.int64), EMOTIONS)
+    return ImageDataset("fer2013", split, images, rows["emotion"].to_numpy(np.int64), EMOTIONS)
 
 
 def face(text: str, place: str) -> np.ndarray:

@@ -108,8 +108,8 @@ def create(architecture: str, tag: str, pretrained: bool, config: dict[str, Any]
     """open_clip's model with the preprocessing of the tag, with its weights or without."""
     import open_clip
 
-    if not pretrained:
-        logging.disable(logging.WARNING)  # open_clip warns that there are no pretrained weights
+    before = logging.root.manager.disable  # open_clip warns where no weights are wanted
+    logging.disable(before if pretrained else logging.WARNING)
     try:
         return open_clip.create_model(
             architecture,
@@ -119,7 +119,7 @@ def create(architecture: str, tag: str, pretrained: bool, config: dict[str, Any]
             **config,
         )
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)
 
 
 def read_clip_weights(checkpoint: str | Path, architecture: str, tag: str) -> State:

@@ -1,4 +1,4 @@
-"""PatchCamelyon's HDF5 files in loader processes, and without h5py (the rest: with the trees)."""
+"""PatchCamelyon's HDF5 files in DataLoader workers, and without h5py (the rest: with the trees)."""
 
 from __future__ import annotations
 

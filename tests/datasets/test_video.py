@@ -92,7 +92,7 @@ def test_sound_alone_is_not_a_video(tmp_path):
         middle_frame(path)
 
 
-def test_frames_are_a_sequence_for_loader_processes(tmp_path):
+def test_frames_are_a_sequence_for_dataloader_workers(tmp_path):
     paths = [str(write_video(tmp_path / f"{n}.mp4", n)) for n in (3, 9)]
     frames = pickle.loads(pickle.dumps(VideoFrames(paths)))
     assert [number(image) for image in frames] == [1, 4]

@@ -62,7 +62,7 @@ def test_there_are_these_eight():
 def test_preprocessing_is_clips_to_the_last_bit(name):
     encoder = shallow_encoder(name)
     size = OPENAI[name][2]
-    loaded = pickle.loads(pickle.dumps(encoder.preprocess))  # as a loader process has it
+    loaded = pickle.loads(pickle.dumps(encoder.preprocess))  # as a DataLoader worker has it
     for mode, image in sample_images().items():
         expected = reference_preprocess(image, size, size, Image.BICUBIC, MEAN, STD)
         for preprocess in (encoder.preprocess, loaded):
@@ -184,7 +184,7 @@ def test_any_model_of_open_clip_with_the_preprocessing_of_its_tag():
     [
         ("open_clip:ViT-B-23:openai", r"did you mean open_clip:ViT-B-32 .*\.list_pretrained"),
         ("open_clip:ViT-B-32:open", r"did you mean open_clip:ViT-B-32:openai"),
-        ("open_clip:ViT-B-32", r"there are open_clip:ViT-B-32:openai, "),
+        ("open_clip:ViT-B-32", r"choose from open_clip:ViT-B-32:openai, "),
         ("open_clip:", r"unknown encoder 'open_clip:'"),
     ],
 )

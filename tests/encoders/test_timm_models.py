@@ -96,7 +96,7 @@ PREPROCESSING = {
 @pytest.mark.parametrize("name", PREPROCESSING)
 def test_preprocessing_is_the_references_to_the_last_bit(name):
     encoder = shallow_encoder(name)
-    loaded = pickle.loads(pickle.dumps(encoder.preprocess))  # as a loader process has it
+    loaded = pickle.loads(pickle.dumps(encoder.preprocess))  # as a DataLoader worker has it
     for mode, image in sample_images().items():
         expected = reference_preprocess(image, 256, 224, *PREPROCESSING[name])
         for preprocess in (encoder.preprocess, loaded):
