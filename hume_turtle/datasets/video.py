@@ -5,13 +5,12 @@ Decoding needs PyAV: `pip install "hume-turtle[video]"`. Labels do not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hume_turtle.datasets.folder import class_files, labelled, listing
-from hume_turtle.datasets.images import Builder, ImageDataset
+from hume_turtle.datasets.images import Builder, FileImages, ImageDataset
 from hume_turtle.datasets.manual import Manual
 
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mp4", ".webm")
@@ -37,25 +36,11 @@ KINETICS700 = Manual(
 )
 
 
-class VideoFrames(Sequence):
-    """PIL images: the middle frames of videos, decoded on access.
-
-    Attributes:
-        paths: of the videos, in order.
-    """
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        self.paths = tuple(paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
+class VideoFrames(FileImages):
+    """PIL images: the middle frames of videos, decoded on access."""
 
     def __getitem__(self, index: int):
         return middle_frame(self.paths[index])
-
-    def source(self, index: int) -> str:
-        """Where an image comes from, for messages."""
-        return self.paths[index]
 
 
 def middle_frame(path: str | Path):
