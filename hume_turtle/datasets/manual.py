@@ -55,8 +55,9 @@ class Manual:
         """The full paths of files in the dataset's folder, all of which exist, each folder listed
         once. Raises FileNotFoundError with the first that is missing and their number."""
         paths = [os.path.join(folder, file) for file in files]
-        found = {place: names_in(place) for place in {os.path.dirname(path) for path in paths}}
-        gone = [p for p in paths if os.path.basename(p) not in found[os.path.dirname(p)]]
+        places = {os.path.dirname(path) for path in paths}
+        found = {os.path.join(p, f) for p in places if os.path.isdir(p) for f in os.listdir(p)}
+        gone = [path for path in paths if path not in found]
         if gone:
             more = "is missing" if len(gone) == 1 else f"and {len(gone) - 1} more are missing"
             raise self.missing(gone[0], more)
@@ -69,10 +70,6 @@ class Manual:
             f"To: {self.folder}/ under the root of the datasets, with {self.layout} in it.\n"
             f"Then checked: {self.checked}."
         )
-
-
-def names_in(folder: str) -> set[str]:
-    return set(os.listdir(folder)) if os.path.isdir(folder) else set()
 
 
 CARS = Manual(

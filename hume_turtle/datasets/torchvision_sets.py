@@ -168,22 +168,21 @@ def mnist(split: str, root: Path | None, download: bool) -> ImageDataset:
     return of_pixels("mnist", split, part.data.numpy(), part.targets, map(str, range(10)))
 
 
-def stl10(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """STL-10; the labelled training images, all folds, and the test images."""
-    part = fetch("stl10", root, download, split=split)
+def stl10(name: str, split: str, root: Path | None, download: bool) -> ImageDataset:
+    """STL-10: the labelled training images, all folds, and the test images.
+
+    "stl10-unlabelled" is what MoCo is trained on: the 5000 training images and 100,000 unlabelled.
+    """
+    unlabelled = name == "stl10-unlabelled"
+    if unlabelled and split != "train":
+        raise ValueError(f"{name} is for pretraining and has a training split only")
+    part = fetch("stl10", root, download, split="train+unlabeled" if unlabelled else split)
+    pixels = part.data.transpose(0, 2, 3, 1)  # (n, 3, 96, 96) to (n, 96, 96, 3)
+    if unlabelled:
+        return ImageDataset(name, split, ArrayImages(pixels), None, ())
     if not hasattr(part, "classes"):
-        raise missing("stl10", Path(root, part.base_folder), f"no {part.class_names_file}")
-    pixels = part.data.transpose(0, 2, 3, 1)  # (n, 3, 96, 96) to (n, 96, 96, 3)
-    return of_pixels("stl10", split, pixels, part.labels, part.classes)
-
-
-def stl10_unlabelled(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """What MoCo is trained on for STL-10: the 5000 training images and the 100,000 unlabelled."""
-    if split != "train":
-        raise ValueError("stl10-unlabelled is for pretraining and has a training split only")
-    part = fetch("stl10", root, download, split="train+unlabeled")
-    pixels = part.data.transpose(0, 2, 3, 1)  # (n, 3, 96, 96) to (n, 96, 96, 3)
-    return ImageDataset("stl10-unlabelled", split, ArrayImages(pixels), None, ())
+        raise missing(name, Path(root, part.base_folder), f"no {part.class_names_file}")
+    return of_pixels(name, split, pixels, part.labels, part.classes)
 
 
 def sun397(split: str, root: Path | None, download: bool) -> ImageDataset:
@@ -267,9 +266,8 @@ class H5Images(Sequence):
 BUILDERS: dict[str, Builder] = {
     **{name: partial(files, name) for name in FILES},
     **{name: partial(cifar, name) for name in ("cifar10", "cifar100", "cifar100-20")},
+    **{name: partial(stl10, name) for name in ("stl10", "stl10-unlabelled")},
     "mnist": mnist,
-    "stl10": stl10,
-    "stl10-unlabelled": stl10_unlabelled,
     "sun397": sun397,
     "pcam": pcam,
 }
