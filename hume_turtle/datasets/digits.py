@@ -1,6 +1,6 @@
 """The default suite's datasets, which need no network: scikit-learn's 1797 handwritten digits.
 
-The digits themselves, the digits on coloured grounds, and the digits with unbalanced classes.
+The digits themselves, the digits on coloured backgrounds, and the digits with unbalanced classes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 from hume_turtle.datasets.images import ArrayImages, Builder, ImageDataset
 
-SPLIT_SEED = 0  # of the one permutation that parts train from test
-GROUND_SEED = 1  # of the grounds of `coloured-digits`
+SPLIT_SEED = 0  # of the one permutation that separates train from test
+BACKGROUND_SEED = 1  # of `coloured-digits`
 SMALLEST_CLASS = 0.2  # fraction kept of the last class of `unbalanced-digits`
 
-GROUNDS = {  # saturated, and dark enough for white ink to stay legible in grey
+BACKGROUNDS = {  # saturated, and dark enough for white ink to stay legible in grey
     "red": (200, 30, 40),
     "green": (20, 140, 50),
     "blue": (30, 60, 210),
@@ -35,14 +35,15 @@ def digits(split: str, root: Path | None = None, download: bool = False) -> Imag
 
 
 def coloured_digits(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """The digits in near-white ink on a ground of one of five colours, whatever the digit."""
+    """The digits in near-white ink on a background of one of five colours, whatever the digit."""
     pixels, _ = digit_pixels()
-    generator = np.random.default_rng(GROUND_SEED)
-    ground = generator.integers(len(GROUNDS), size=len(pixels))
+    generator = np.random.default_rng(BACKGROUND_SEED)
+    background = generator.integers(len(BACKGROUNDS), size=len(pixels))
     shade = generator.uniform(0.92, 1.0, size=(len(pixels), 1, 1, 1))  # of the ink
 
     cover = pixels[..., None] / 255  # (n, 8, 8, 1)
-    colour = np.array(list(GROUNDS.values()), float)[ground][:, None, None]  # (n, 1, 1, 3)
+    colours = np.array(list(BACKGROUNDS.values()), float)  # (5, 3)
+    colour = colours[background][:, None, None]  # (n, 1, 1, 3)
     painted = np.rint(cover * shade * 255 + (1 - cover) * colour).astype(np.uint8)
 
     grey = digits(split)
@@ -51,7 +52,7 @@ def coloured_digits(split: str, root: Path | None, download: bool) -> ImageDatas
         grey,
         name="coloured-digits",
         images=ArrayImages(painted[rows]),
-        attributes={"ground": ground[rows]},
+        attributes={"background": background[rows]},
     )
 
 

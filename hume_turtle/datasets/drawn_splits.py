@@ -2,7 +2,7 @@
 
 Files are sorted before anything is drawn, and each draw is written as TURTLE's public program
 makes it, from generators whose streams are frozen (NumPy's RandomState, Python's random).
-Where fewer files are there than the papers had, as many are drawn as there are.
+Where there are fewer files than the papers had, all of them are drawn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hume_turtle.datasets.images import Builder, FileImages, ImageDataset
+from hume_turtle.datasets.images import Builder, ImageDataset, of_files
 from hume_turtle.datasets.torchvision_sets import fetch, samples
 
 SEED = 42
@@ -22,14 +22,14 @@ KITTI_CLASSES = ("no car or van", "under 8 m", "8 to 20 m", "20 m or more")
 
 
 def caltech101(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """Caltech-101 with its background class: 30 images a class train, all others test.
+    """Caltech-101 with its background class: 30 images per class train, all others test.
 
     `numpy.random.seed(42)` and `choice` for each class, as TURTLE's program draws them from the
     sorted files: the same images in the same order.
     """
     from torchvision.datasets import ImageFolder
 
-    fetch("caltech101", root, download)  # whose own list leaves out the background
+    fetch("caltech101", root, download)  # whose own list omits the background class
     part = ImageFolder(Path(root, "caltech101", "101_ObjectCategories"))
     paths, labels = samples(part)
     train = np.concatenate(draw_per_class(labels, 30))
@@ -69,7 +69,7 @@ def kitti(split: str, root: Path | None, download: bool) -> ImageDataset:
 
 
 def distance_class(path: Path) -> int:
-    """The class of an image by its label file: a line an object, its type first, z the 14th."""
+    """The class of an image by its label file: one line per object, its type first, z the 14th."""
     objects = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     distances = [float(fields[13]) for fields in objects if fields[0] in VEHICLES]
     if not distances:
@@ -106,9 +106,7 @@ def draw_per_class(labels: list[int], size: int) -> list[np.ndarray]:
 
 def of_rows(name, split, paths, labels, rows, class_names) -> ImageDataset:
     """The dataset of some rows of the files."""
-    images = FileImages([paths[row] for row in rows])
-    labels = np.array(labels, np.int64)[rows]
-    return ImageDataset(name, split, images, labels, tuple(class_names))
+    return of_files(name, split, [paths[i] for i in rows], np.array(labels)[rows], class_names)
 
 
 BUILDERS: dict[str, Builder] = {

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,14 @@ from hume_turtle.datasets.images import FileImages, ImageDataset
 
 PREFIX = "folder:"
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-READ = f" (read are: {' '.join(IMAGE_SUFFIXES)})"
+READ = f" (suffixes read: {' '.join(IMAGE_SUFFIXES)})"
 SPLIT_WORDS = {"train", "test", "val", "valid", "validation"}  # of these only two are read
 
 
 def listing(folder: str | Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES):
     """Names of the sub-folders and of the files with those suffixes, in any case, both sorted.
 
-    Hidden ones are left out. No file is opened.
+    Hidden ones are skipped. No file is opened.
     """
     folders, files = [], []
     with os.scandir(folder) as entries:
@@ -76,38 +77,37 @@ def find_folder(name: str, root: Path | None) -> Path | None:
 def image_folder(folder: Path, split: str, name: str | None = None) -> ImageDataset:
     """The images of a folder in one of the layouts above, class after class, files sorted.
 
-    split: "train", "test" or "all". A folder that is not parted has no "test": nothing is drawn
-        from it at random, so that no image is left out of what the user wants labelled.
+    split: "train", "test" or "all". A folder without train/ has no "test": nothing is drawn
+        from it at random, so that every image of the user's gets a label.
     name: of the dataset; the folder's own where it is not given.
     Raises ValueError for a layout that is mixed or deeper than classes; FileNotFoundError for a
-    split that is not there and where there are no images.
+    split that does not exist and where there are no images.
     """
     parts = split_folders(folder)
     if split != "all" and split not in parts:
         raise FileNotFoundError(
             f"{folder} has no split {split!r}: put those images into {folder / split}. "
-            f"Images that are not parted into train/ and test/ are all 'train'"
+            f"Images outside of train/ and test/ are all 'train'"
         )
     classes = classes_of(parts["train"])
     wanted = parts.values() if split == "all" else [parts[split]]
-    found = [labelled(files_of(part, classes)) for part in wanted]
-    paths = [path for part, _ in found for path in part]
-    labels = np.concatenate([labels for _, labels in found]) if classes else None
+    paths, labels = zip(*(labelled(files_of(part, classes)) for part in wanted))
     name = name or folder.resolve().name
-    return ImageDataset(name, split, FileImages(paths), labels, tuple(classes))
+    labels = np.concatenate(labels) if classes else None
+    return ImageDataset(name, split, FileImages([*chain(*paths)]), labels, tuple(classes))
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """Where the images of each split lie; a folder that is not parted is its own "train"."""
+    """Where the images of each split lie; a folder without train/ is its own "train"."""
     folders, files = listing(folder)
     words = {name for name in folders if name.lower() in SPLIT_WORDS}
-    parted = words and (len(words) == len(folders) or ("train" in words and len(words) > 1))
-    if not parted:  # a single class may well be called "train", beside "bus" and "tram"
+    split = words and (len(words) == len(folders) or ("train" in words and len(words) > 1))
+    if not split:  # a single class may well be called "train", beside "bus" and "tram"
         return {"train": folder}
     if "train" not in words or not set(folders) <= {"train", "test"} or files:
         found = [f"{name}/" for name in folders] + files[:1]
         raise ValueError(
-            f"{folder} is of a mixed layout: {', '.join(found)}. "
+            f"{folder} has a mixed layout: {', '.join(found)}. "
             f"Beside train/ only test/ is read: rename or move what is not one of them"
         )
     return {name: folder / name for name in sorted(folders, reverse=True)}  # train, then test
@@ -118,7 +118,7 @@ def classes_of(folder: Path) -> list[str]:
     classes, files = listing(folder)
     if classes and files:
         raise ValueError(
-            f"{folder} is of a mixed layout: images lie in it ({files[0]}, ...) and it has "
+            f"{folder} has a mixed layout: images lie in it ({files[0]}, ...) and it has "
             f"sub-folders ({classes[0]}/, ...). Put all images in class sub-folders, or none"
         )
     return classes

@@ -91,7 +91,7 @@ class ImageDataset:
         labels: (n,) int64, indices into `class_names`; None where none are known: then there are
             no class names either.
         attributes: further labelings of the same images by name, (n,) int64 each: for
-            `coloured-digits`, "ground" holds indices into the keys of `digits.GROUNDS`.
+            `coloured-digits`, "background" holds indices into the keys of `digits.BACKGROUNDS`.
     """
 
     name: str
@@ -113,6 +113,12 @@ class ImageDataset:
     def source(self, index: int) -> str:
         """Where an image comes from, for messages: its file, or its number."""
         return source_of(self.images, index)
+
+
+def of_files(name: str, split: str, paths, labels, class_names) -> ImageDataset:
+    """The dataset of image files with their labels, in order."""
+    labels = np.asarray(labels, np.int64)
+    return ImageDataset(name, split, FileImages(paths), labels, tuple(class_names))
 
 
 # (split "train" or "test", root or None, whether to download what is missing) to the dataset

@@ -1,4 +1,4 @@
-"""Datasets of files that a person must fetch: the program says from where, and to where.
+"""Datasets of files that require a manual download: the error says from where, and to where.
 
 Labels come from file names and lists; no image is opened to build a dataset. Within a split the
 rows stand class after class with files sorted, as torchvision's ImageFolder has them, except where
@@ -7,10 +7,10 @@ an official list gives the order.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import random
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 
 from hume_turtle.datasets.folder import IMAGE_SUFFIXES, class_files, labelled, listing
-from hume_turtle.datasets.images import ArrayImages, Builder, FileImages, ImageDataset
+from hume_turtle.datasets.images import ArrayImages, Builder, ImageDataset, of_files
 
 RESISC45_SEED = 42  # of TURTLE's program
 BIRDSNAP_SEED = 0
-BIRDSNAP_TEST = 5  # images a class
+BIRDSNAP_TEST = 5  # images per class
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # FER2013's 0 to 6
 
 
 @dataclass(frozen=True)
-class ByHand:
-    """A dataset that a person must fetch.
+class Manual:
+    """A dataset that requires a manual download.
 
     Attributes:
         folder: where it lies, under the root of all datasets.
@@ -46,7 +46,7 @@ class ByHand:
     def under(self, root: Path | None) -> Path:
         """The dataset's folder. Raises ValueError without a root, FileNotFoundError if missing."""
         if root is None:
-            raise ValueError(f"dataset {self.name!r} lies on disk: give the root of the datasets")
+            raise ValueError(f"dataset {self.name!r} lies on disk: pass root, its parent folder")
         if not (root / self.folder).is_dir():
             raise self.missing(root / self.folder, "is missing")
         return root / self.folder
@@ -55,10 +55,9 @@ class ByHand:
         """The full paths of files in the dataset's folder, all of which exist, each folder listed
         once. Raises FileNotFoundError with the first that is missing and their number."""
         paths = [os.path.join(folder, file) for file in files]
-        there = {place: names_in(place) for place in {os.path.dirname(path) for path in paths}}
-        gone = [
-            path for path in paths if os.path.basename(path) not in there[os.path.dirname(path)]
-        ]
+        places = {os.path.dirname(path) for path in paths}
+        found = {os.path.join(p, f) for p in places if os.path.isdir(p) for f in os.listdir(p)}
+        gone = [path for path in paths if path not in found]
         if gone:
             more = "is missing" if len(gone) == 1 else f"and {len(gone) - 1} more are missing"
             raise self.missing(gone[0], more)
@@ -66,18 +65,14 @@ class ByHand:
 
     def missing(self, path: str | Path, what: str) -> FileNotFoundError:
         return FileNotFoundError(
-            f"dataset {self.name!r}: {path} {what}. A person must fetch it.\n"
+            f"dataset {self.name!r}: {path} {what}. Manual download required:\n"
             f"From: {self.source}.\n"
             f"To: {self.folder}/ under the root of the datasets, with {self.layout} in it.\n"
             f"Then checked: {self.checked}."
         )
 
 
-def names_in(folder: str) -> set[str]:
-    return set(os.listdir(folder)) if os.path.isdir(folder) else set()
-
-
-CARS = ByHand(
+CARS = Manual(
     "cars",
     "stanford_cars",
     "Kaggle, dataset jessicali9530/stanford-cars-dataset (the images; Stanford's own page is "
@@ -87,7 +82,7 @@ CARS = ByHand(
     "up), devkit/cars_train_annos.mat, devkit/cars_meta.mat and cars_test_annos_withlabels.mat",
     "8144 train and 8041 test images of 196 classes",
 )
-FER2013 = ByHand(
+FER2013 = Manual(
     "fer2013",
     "fer2013",
     "Kaggle, competition challenges-in-representation-learning-facial-expression-recognition-"
@@ -96,7 +91,7 @@ FER2013 = ByHand(
     "fer2013.csv or icml_face_data.csv",
     "28709 train and 3589 test images of 7 classes",
 )
-RESISC45 = ByHand(
+RESISC45 = Manual(
     "resisc45",
     "resisc45",
     "the archive NWPU-RESISC45.rar, linked from "
@@ -104,7 +99,7 @@ RESISC45 = ByHand(
     "NWPU-RESISC45/<class>/<class>_001.jpg to _700.jpg",
     "25200 train and 6300 test images of 45 classes",
 )
-HATEFULMEMES = ByHand(
+HATEFULMEMES = Manual(
     "hatefulmemes",
     "hatefulmemes",
     "Kaggle, dataset parthplc/facebook-hateful-meme-dataset (folder data/), or DrivenData, "
@@ -112,29 +107,38 @@ HATEFULMEMES = ByHand(
     "train.jsonl, dev.jsonl and img/*.png",
     "8500 train and 500 test images of 2 classes",
 )
-BIRDSNAP = ByHand(
+BIRDSNAP = Manual(
     "birdsnap",
     "birdsnap",
     "thomasberg.org/datasets/birdsnap/1.1/birdsnap.tgz, and the images that its get_birdsnap.py "
     "(Python 2) downloads",
     "download/images/<species>/*.jpg",
     "500 classes; TURTLE had 37221 train and 2500 test images, but many of the links are dead, "
-    "so the number of images is reported, not demanded",
+    "so the number of images is reported, not required",
+)
+IMAGENET = Manual(
+    "imagenet",
+    "imagenet",
+    "image-net.org, challenge ILSVRC 2012, after registration: ILSVRC2012_img_train.tar, "
+    "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, unpacked, those inside the first too",
+    "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG; or val/*.JPEG as in the archive, with "
+    "ILSVRC2012_devkit_t12/data/meta.mat and .../ILSVRC2012_validation_ground_truth.txt "
+    "or torchvision's meta.bin",
+    "1281167 train and 50000 test images of 1000 classes",
 )
 
 
 def cars(split: str, root: Path | None, download: bool) -> ImageDataset:
     """Stanford Cars: the standard split, in the order of the annotation files."""
-    from scipy.io import loadmat
+    from torchvision.datasets import StanfordCars
 
     folder = CARS.under(root)
     name = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}[split]
-    annotations, meta = CARS.require(folder, [name, "devkit/cars_meta.mat"])
-    rows = loadmat(annotations, squeeze_me=True)["annotations"]  # (n,) of bbox, class, fname
-    paths = CARS.require(folder, [f"cars_{split}/{file}" for file in rows["fname"]])
-    labels = rows["class"].astype(np.int64) - 1  # MATLAB counts from 1
-    class_names = tuple(loadmat(meta, squeeze_me=True)["class_names"].tolist())
-    return ImageDataset("cars", split, FileImages(paths), labels, class_names)
+    CARS.require(folder, [name, "devkit/cars_meta.mat", f"cars_{split}"])
+    part = StanfordCars(root, split)
+    paths, labels = zip(*part._samples)
+    CARS.require(folder / f"cars_{split}", [os.path.basename(path) for path in paths])
+    return of_files("cars", split, paths, labels, part.classes)
 
 
 def fer2013(split: str, root: Path | None, download: bool) -> ImageDataset:
@@ -144,25 +148,20 @@ def fer2013(split: str, root: Path | None, download: bool) -> ImageDataset:
     paper nor its program says which of them it took; the private one decided the challenge, so it
     is ours, and PublicTest is in no split.
     """
+    import pandas as pd
+
     folder = FER2013.under(root)
     known = [name for name in ("fer2013.csv", "icml_face_data.csv") if (folder / name).exists()]
     path = FER2013.require(folder, known[:1] or ["fer2013.csv"])[0]
     usage = {"train": "Training", "test": "PrivateTest"}[split]
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        columns = [name.strip() for name in next(reader, [])]  # one of the two has spaces in them
-        absent = {"emotion", "pixels", "Usage"}.difference(columns)
-        if absent:
-            raise ValueError(f"{path} has no column {', '.join(sorted(absent))}")
-        emotion, grey, use = (columns.index(name) for name in ("emotion", "pixels", "Usage"))
-        rows = [
-            (int(row[emotion]), face(row[grey], f"{path}, line {reader.line_num}"))
-            for row in reader
-            if row[use].strip() == usage
-        ]
-    pixels = np.array([grey for _, grey in rows], np.uint8).reshape(-1, 48, 48)
-    labels = np.array([label for label, _ in rows], np.int64)
-    return ImageDataset("fer2013", split, ArrayImages(pixels), labels, EMOTIONS)
+    table = pd.read_csv(path, skipinitialspace=True)  # one of the two has spaces in its header
+    absent = {"emotion", "pixels", "Usage"}.difference(table.columns)
+    if absent:
+        raise ValueError(f"{path} has no column {', '.join(sorted(absent))}")
+    rows = table[table["Usage"] == usage]
+    pixels = [face(text, f"{path}, line {row + 2}") for row, text in rows["pixels"].items()]
+    images = ArrayImages(np.array(pixels, np.uint8).reshape(-1, 48, 48))
+    return ImageDataset("fer2013", split, images, rows["emotion"].to_numpy(np.int64), EMOTIONS)
 
 
 def face(text: str, place: str) -> np.ndarray:
@@ -190,8 +189,7 @@ def resisc45(split: str, root: Path | None, download: bool) -> ImageDataset:
         generator.shuffle(files)
         n_train = int(0.8 * len(files))
         chosen.append(sorted(files[:n_train] if split == "train" else files[n_train:]))
-    paths, labels = labelled(chosen)
-    return ImageDataset("resisc45", split, FileImages(paths), labels, readable(classes))
+    return of_files("resisc45", split, *labelled(chosen), readable(classes))
 
 
 def hatefulmemes(split: str, root: Path | None, download: bool) -> ImageDataset:
@@ -202,17 +200,15 @@ def hatefulmemes(split: str, root: Path | None, download: bool) -> ImageDataset:
         rows = [json.loads(line) for line in file if line.strip()]
     rows.sort(key=lambda row: (row["label"], row["img"]))
     paths = HATEFULMEMES.require(folder, [row["img"] for row in rows])
-    labels = np.array([row["label"] for row in rows], np.int64)
-    return ImageDataset(
-        "hatefulmemes", split, FileImages(paths), labels, ("not hateful", "hateful")
-    )
+    labels = [row["label"] for row in rows]
+    return of_files("hatefulmemes", split, paths, labels, ("not hateful", "hateful"))
 
 
 def birdsnap(split: str, root: Path | None, download: bool) -> ImageDataset:
     """Birdsnap: 5 images of each class to test, drawn with seed 0, the rest to train.
 
     TURTLE's split cannot be had: its program drew from files in the order of its disk, after it
-    left out what would not open. Ours draws from the sorted names of what is there, so it is
+    removed what would not open. Ours draws from the sorted names of the files found, so it is
     the same wherever the same images could be downloaded, and known not to be theirs. Corrupt
     images stay in; extraction reports them.
     """
@@ -226,12 +222,74 @@ def birdsnap(split: str, root: Path | None, download: bool) -> ImageDataset:
             raise ValueError(f"{folder / name}: {len(files)} images, of which 5 are for the test")
         test = set(generator.sample(files, BIRDSNAP_TEST))
         chosen.append([path for path in files if (path in test) == (split == "test")])
-    paths, labels = labelled(chosen)
-    return ImageDataset("birdsnap", split, FileImages(paths), labels, readable(classes))
+    return of_files("birdsnap", split, *labelled(chosen), readable(classes))
 
 
-def readable(folders: list[str]) -> tuple[str, ...]:
-    return tuple(name.replace("_", " ") for name in folders)
+def readable(folders: list[str]) -> list[str]:
+    return [name.replace("_", " ") for name in folders]
+
+
+def imagenet(split: str, root: Path | None, download: bool) -> ImageDataset:
+    """ImageNet 2012: train to train, val to test; classes in the order of their sorted wnids.
+
+    Class names are the synonyms in the devkit's or torchvision's file; the wnids without either.
+    Folders are listed, no image is opened.
+    """
+    folder = IMAGENET.under(root)
+    part = {"train": "train", "test": "val"}[split]
+    IMAGENET.require(folder, [part])
+    words, truth = devkit(folder)
+    places = [folder / name for name in ("train", "val") if (folder / name).is_dir()]
+    wnids = sorted({wnid for place in places for wnid in listing(place)[0]} or words)
+    own, flat = listing(folder / part)
+    if split == "test" and flat and not own:
+        by_class = by_truth(folder / part, flat, truth, wnids)
+    else:
+        by_class = dict(zip(own, class_files(folder / part, own)))
+    paths, labels = labelled([by_class.get(wnid, []) for wnid in wnids])
+    if not paths:
+        raise IMAGENET.missing(folder / part, "has no images")
+    class_names = [words.get(wnid, wnid) for wnid in wnids]
+    return of_files("imagenet", split, paths, labels, class_names)
+
+
+def by_truth(
+    folder: Path, files: list[str], truth: list[str], wnids: list[str]
+) -> dict[str, list[str]]:
+    """Paths by wnid of ILSVRC2012_val_00000001.JPEG and so on, `truth` the wnid of each number."""
+    if not truth:
+        raise IMAGENET.missing(folder, "has no class sub-folders and there is no devkit")
+    by_class = {wnid: [] for wnid in wnids}
+    for file in files:
+        number = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.\w+", file)
+        if not number or not 1 <= int(number[1]) <= len(truth):
+            raise ValueError(f"{folder / file} is none of the {len(truth)} validation images")
+        wnid = truth[int(number[1]) - 1]
+        if wnid not in by_class:
+            raise ValueError(f"{folder / file} is of class {wnid}, which train/ does not have")
+        by_class[wnid].append(str(folder / file))
+    return by_class
+
+
+def devkit(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Class names by wnid, and the wnid of each validation image; empty without such files."""
+    data = folder / "ILSVRC2012_devkit_t12" / "data"
+    if (data / "meta.mat").exists():
+        from scipy.io import loadmat
+
+        synsets = loadmat(data / "meta.mat", squeeze_me=True)["synsets"]
+        leaves = synsets[synsets["num_children"] == 0]  # the other 860 stand above the classes
+        wnid = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in leaves}
+        truth = data / "ILSVRC2012_validation_ground_truth.txt"
+        lines = truth.read_text().split() if truth.exists() else []
+        words = {str(row["WNID"]): str(row["words"]) for row in leaves}
+        return words, [wnid[int(line)] for line in lines]
+    if (folder / "meta.bin").exists():
+        import torch
+
+        words, truth = torch.load(folder / "meta.bin", weights_only=True)
+        return {wnid: ", ".join(names) for wnid, names in words.items()}, list(truth)
+    return {}, []
 
 
 BUILDERS: dict[str, Builder] = {
@@ -240,4 +298,5 @@ BUILDERS: dict[str, Builder] = {
     "resisc45": resisc45,
     "hatefulmemes": hatefulmemes,
     "birdsnap": birdsnap,
+    "imagenet": imagenet,
 }

@@ -6,33 +6,25 @@ dataset too, without code: see folder.py for its layout.
 
 from __future__ import annotations
 
+import csv
+import warnings
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from hume_turtle.datasets import (
-    digits,
-    drawn_splits,
-    folder,
-    imagenet,
-    manual,
-    pcam,
-    torchvision_sets,
-    video,
-)
-from hume_turtle.datasets.counts import check_counts
+from hume_turtle.datasets import digits, drawn_splits, folder, manual, torchvision_sets, video
 from hume_turtle.datasets.images import Builder, ImageDataset, JoinedImages
 
 SPLITS = ("train", "test", "all")
+NOT_CHECKED = ("birdsnap",)  # its links die: no one has the papers' images any more
 
 BUILDERS: dict[str, Builder] = {
     **digits.BUILDERS,
     **manual.BUILDERS,
-    **imagenet.BUILDERS,
     **video.BUILDERS,
     **torchvision_sets.BUILDERS,
-    **pcam.BUILDERS,
     **drawn_splits.BUILDERS,
 }
 
@@ -45,7 +37,7 @@ def load_dataset(
     name: one of `BUILDERS`; "folder:<path>", a folder of images, by its own path or under `root`;
         or any other name for which there is a folder of images `<root>/<name>`.
     root: the folder under which datasets lie on disk; the digits need none.
-    download: fetch what is missing, where a dataset can be fetched without a person.
+    download: fetch what is missing, where no manual download is required.
     Raises ValueError for an unknown name or split, and where `root` is needed and not given;
     FileNotFoundError where files are missing, with what to do about it. Warns where the counts
     are not the papers'.
@@ -54,9 +46,9 @@ def load_dataset(
     found = None if name in BUILDERS else folder.find_folder(name, root)
     if name not in BUILDERS and found is None:
         place = "" if root is None else f", and there is no folder {root / name}"
-        raise ValueError(f"unknown dataset {name!r}; there are {', '.join(BUILDERS)}{place}")
+        raise ValueError(f"unknown dataset {name!r}; choose from {', '.join(BUILDERS)}{place}")
     if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r} of {name!r}; there are {', '.join(SPLITS)}")
+        raise ValueError(f"unknown split {split!r} of {name!r}; choose from {', '.join(SPLITS)}")
     if found is not None:
         own = name.startswith(folder.PREFIX)  # its dataset is called as the folder is
         return folder.image_folder(found, split, None if own else name)
@@ -79,3 +71,35 @@ def joined(train: ImageDataset, test: ImageDataset) -> ImageDataset:
             for kind, labels in train.attributes.items()
         },
     )
+
+
+def check_counts(dataset: ImageDataset) -> None:
+    """Warn (UserWarning) where a split has other counts than data/reported/dataset_sizes.csv.
+
+    The images of the split and the classes are compared. Silent for datasets that are not in that
+    file, and for birdsnap.
+    """
+    size = reported_sizes().get(dataset.name)
+    if size is None or dataset.name in NOT_CHECKED:
+        return
+    expected = (size[dataset.split], size["classes"])
+    found = (len(dataset), len(dataset.class_names))
+    if found != expected:
+        warnings.warn(
+            f"dataset {dataset.name!r}, split {dataset.split!r}, has {found[0]} images of "
+            f"{found[1]} classes, the papers' has {expected[0]} images of {expected[1]} classes: "
+            "numbers computed from it do not compare with theirs",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+@lru_cache(maxsize=1)
+def reported_sizes() -> dict[str, dict[str, int]]:
+    """Dataset name to its `classes` and its images in `train` and `test`, as reported."""
+    package = Path(__file__).resolve().parents[1]
+    path = package / "reported" / "dataset_sizes.csv"  # in an installed package
+    path = path if path.exists() else package.parent / "data/reported/dataset_sizes.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {row.pop("dataset"): {key: int(value) for key, value in row.items()} for row in rows}

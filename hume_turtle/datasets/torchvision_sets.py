@@ -9,37 +9,71 @@ into folders of classes (aircraft, pets), so there the same images come in anoth
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hume_turtle.datasets.images import ArrayImages, Builder, FileImages, ImageDataset
+from hume_turtle.datasets.images import (
+    ArrayImages,
+    Builder,
+    ImageDataset,
+    JoinedImages,
+    of_files,
+)
 
-SOURCES = {  # name to torchvision's class and the folder that it reads under the root
-    "food101": ("Food101", "food-101"),
-    "cifar10": ("CIFAR10", "cifar-10-batches-py"),
-    "cifar100": ("CIFAR100", "cifar-100-python"),
-    "cifar100-20": ("CIFAR100", "cifar-100-python"),
-    "mnist": ("MNIST", "MNIST"),
-    "aircraft": ("FGVCAircraft", "fgvc-aircraft-2013b"),
-    "dtd": ("DTD", "dtd"),
-    "pets": ("OxfordIIITPet", "oxford-iiit-pet"),
-    "flowers": ("Flowers102", "flowers-102"),
-    "stl10": ("STL10", "stl10_binary"),
-    "gtsrb": ("GTSRB", "gtsrb"),
-    "country211": ("Country211", "country211"),
-    "pcam": ("PCAM", "pcam"),
-    "sst": ("RenderedSST2", "rendered-sst2"),
-    "sun397": ("SUN397", "SUN397"),
-    "caltech101": ("Caltech101", "caltech101"),
-    "eurosat": ("EuroSAT", "eurosat"),
-    "kitti": ("Kitti", "Kitti"),
-    "clevr": ("CLEVRClassification", "clevr"),
+
+class Source(NamedTuple):
+    """How torchvision reads a dataset.
+
+    Attributes:
+        kind: torchvision's class.
+        folder: that it reads under the root.
+        train: the archive's splits that are our training split; our test split is "test".
+        settings: further arguments of the class.
+        class_names: where torchvision has none.
+    """
+
+    kind: str
+    folder: str
+    train: tuple[str, ...] = ("train",)
+    settings: Mapping[str, Any] = {}
+    class_names: Sequence[str] | None = None
+
+
+FILES = {  # datasets of files, of which the archive has a list for each split
+    "food101": Source("Food101", "food-101"),  # meta/train.json (750 per class) and test.json (250)
+    "aircraft": Source(
+        "FGVCAircraft", "fgvc-aircraft-2013b", ("trainval",), {"annotation_level": "variant"}
+    ),
+    "dtd": Source("DTD", "dtd", ("train", "val"), {"partition": 1}),
+    "pets": Source("OxfordIIITPet", "oxford-iiit-pet", ("trainval",)),  # by breed
+    "flowers": Source("Flowers102", "flowers-102", ("train", "val")),  # setid.mat: trnid and valid
+    # The training set is the one that torchvision downloads, as TURTLE's program does
+    # (GTSRB-Training_fixed, 26640 images); the benchmark's final one is larger (39209).
+    "gtsrb": Source("GTSRB", "gtsrb", class_names=[f"{sign:05d}" for sign in range(43)]),
+    "country211": Source("Country211", "country211", ("train", "valid")),  # by ISO 3166 code
+    "sst": Source("RenderedSST2", "rendered-sst2", ("train", "val")),
 }
-PARTS = {"train": ("train", "val"), "test": ("test",)}  # where validation images train too
+SOURCES = {
+    **FILES,
+    "cifar10": Source("CIFAR10", "cifar-10-batches-py"),
+    "cifar100": Source("CIFAR100", "cifar-100-python"),
+    "cifar100-20": Source("CIFAR100", "cifar-100-python"),
+    "mnist": Source("MNIST", "MNIST"),
+    "stl10": Source("STL10", "stl10_binary"),
+    "pcam": Source("PCAM", "pcam", ("train", "val")),
+    "sun397": Source("SUN397", "SUN397"),
+    "caltech101": Source("Caltech101", "caltech101"),  # from here on the split is drawn
+    "eurosat": Source("EuroSAT", "eurosat"),
+    "kitti": Source("Kitti", "Kitti"),
+    "clevr": Source("CLEVRClassification", "clevr"),
+}
 SUN397_LISTS = "https://vision.princeton.edu/projects/2010/SUN/download/Partitions.zip"
 SUN397_LISTS_MD5 = "29a205c0a0129d21f36cbecfefe81881"
 
@@ -49,9 +83,9 @@ def fetch(name: str, root: Path | None, download: bool, **settings) -> Any:
 
     Raises ValueError without a root; FileNotFoundError where files are missing or damaged.
     """
-    kind, folder = SOURCES[name]
+    kind, folder, *_ = SOURCES[name]
     if root is None:
-        raise ValueError(f"dataset {name!r} lies on disk: give root, the folder of all datasets")
+        raise ValueError(f"dataset {name!r} lies on disk: pass root, the folder of all datasets")
     if not download and not Path(root, folder).is_dir():
         raise missing(name, Path(root, folder), "no such folder")
     from torchvision import datasets
@@ -64,11 +98,18 @@ def fetch(name: str, root: Path | None, download: bool, **settings) -> Any:
         raise missing(name, Path(root, folder), error) from error
 
 
+def fetch_parts(name: str, split: str, root: Path | None, download: bool) -> list[Any]:
+    """torchvision's objects for the archive's splits that make up one of ours."""
+    source = SOURCES[name]
+    parts = source.train if split == "train" else ("test",)
+    return [fetch(name, root, download, split=part, **source.settings) for part in parts]
+
+
 def missing(name: str, place: Path, reason: object) -> FileNotFoundError:
-    """What to say of a dataset that is not there, or not whole."""
+    """The error for a dataset that is missing or incomplete."""
     return FileNotFoundError(
-        f"dataset {name!r} looked for in {place}, not found or not whole ({reason}); "
-        "download=True (--download) fetches it, after you remove what is there in part"
+        f"dataset {name!r} is missing or incomplete in {place} ({reason}); download=True "
+        "(--download) fetches it, after you remove an incomplete one"
     )
 
 
@@ -81,25 +122,20 @@ def samples(part: Any) -> tuple[list, list[int]]:
     return part._images if hasattr(part, "_images") else part._image_files, part._labels
 
 
-def of_files(
-    name: str, split: str, *parts: Any, class_names: Sequence[str] | None = None
-) -> ImageDataset:
-    """A dataset of the files of torchvision datasets, one after the other.
+def files(name: str, split: str, root: Path | None, download: bool) -> ImageDataset:
+    """A dataset in `FILES`: the files of the archive's splits, one split after the other.
 
-    Raises ValueError if the parts number their classes differently.
+    Raises ValueError if the splits number their classes differently.
     """
-    if class_names is None:
-        class_names = parts[0].classes
-        if any(part.classes != class_names for part in parts):
-            raise ValueError(f"the parts of {name!r}, split {split!r}, have different classes")
-    paths, labels = zip(*(samples(part) for part in parts))
-    return ImageDataset(
-        name,
-        split,
-        FileImages([path for part in paths for path in part]),
-        np.concatenate(labels).astype(np.int64),
-        tuple(class_names),
-    )
+    parts = fetch_parts(name, split, root, download)
+    # torchvision knows the names of the flowers from 0.22 on; before, they are numbered.
+    numbers = [f"flower {label}" for label in range(1, 103)]
+    classes = [getattr(part, "classes", numbers) for part in parts]
+    if any(names != classes[0] for names in classes):
+        raise ValueError(f"the parts of {name!r}, split {split!r}, have different classes")
+    paths, labels = zip(*map(samples, parts))
+    class_names = SOURCES[name].class_names or classes[0]
+    return of_files(name, split, [*chain(*paths)], np.concatenate(labels), class_names)
 
 
 def of_pixels(
@@ -110,33 +146,20 @@ def of_pixels(
     return ImageDataset(name, split, ArrayImages(pixels), labels, tuple(class_names))
 
 
-def food101(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """Food-101; the archive's meta/train.json (750 a class) and meta/test.json (250)."""
-    return of_files("food101", split, fetch("food101", root, download, split=split))
+def cifar(name: str, split: str, root: Path | None, download: bool) -> ImageDataset:
+    """CIFAR-10 and CIFAR-100, or CIFAR-100 by its 20 superclasses (HUME), the coarse labels.
 
-
-# The batches of CIFAR are pickles, which could run anything: torchvision compares each with its
-# published MD5 before it unpickles one, and `cifar100_20` reads only what was so compared.
-def cifar10(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """CIFAR-10; the five training batches in order, and the test batch."""
-    part = fetch("cifar10", root, download, train=split == "train")
-    return of_pixels("cifar10", split, part.data, part.targets, part.classes)
-
-
-def cifar100(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """CIFAR-100 by its 100 fine labels; the archive's files train and test."""
-    part = fetch("cifar100", root, download, train=split == "train")
-    return of_pixels("cifar100", split, part.data, part.targets, part.classes)
-
-
-def cifar100_20(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """CIFAR-100 by its 20 superclasses (HUME), the coarse labels of the same files."""
-    part = fetch("cifar100-20", root, download, train=split == "train")
-    folder = Path(root, part.base_folder)
-    with open(folder / split, "rb") as batch, open(folder / "meta", "rb") as meta:
-        labels = pickle.load(batch, encoding="latin1")["coarse_labels"]
-        names = pickle.load(meta, encoding="latin1")["coarse_label_names"]
-    return of_pixels("cifar100-20", split, part.data, labels, names)
+    The batches are pickles, which could run anything: torchvision compares each with its published
+    MD5 before it unpickles one, and only what was so compared is read here.
+    """
+    part = fetch(name, root, download, train=split == "train")
+    labels, names = part.targets, part.classes
+    if name == "cifar100-20":
+        folder = Path(root, part.base_folder)
+        with open(folder / split, "rb") as batch, open(folder / "meta", "rb") as meta:
+            labels = pickle.load(batch, encoding="latin1")["coarse_labels"]
+            names = pickle.load(meta, encoding="latin1")["coarse_label_names"]
+    return of_pixels(name, split, part.data, labels, names)
 
 
 def mnist(split: str, root: Path | None, download: bool) -> ImageDataset:
@@ -145,78 +168,21 @@ def mnist(split: str, root: Path | None, download: bool) -> ImageDataset:
     return of_pixels("mnist", split, part.data.numpy(), part.targets, map(str, range(10)))
 
 
-def stl10(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """STL-10; the labelled training images, all folds, and the test images."""
-    part = fetch("stl10", root, download, split=split)
+def stl10(name: str, split: str, root: Path | None, download: bool) -> ImageDataset:
+    """STL-10: the labelled training images, all folds, and the test images.
+
+    "stl10-unlabelled" is what MoCo is trained on: the 5000 training images and 100,000 unlabelled.
+    """
+    unlabelled = name == "stl10-unlabelled"
+    if unlabelled and split != "train":
+        raise ValueError(f"{name} is for pretraining and has a training split only")
+    part = fetch("stl10", root, download, split="train+unlabeled" if unlabelled else split)
+    pixels = part.data.transpose(0, 2, 3, 1)  # (n, 3, 96, 96) to (n, 96, 96, 3)
+    if unlabelled:
+        return ImageDataset(name, split, ArrayImages(pixels), None, ())
     if not hasattr(part, "classes"):
-        raise missing("stl10", Path(root, part.base_folder), f"no {part.class_names_file}")
-    pixels = part.data.transpose(0, 2, 3, 1)  # (n, 3, 96, 96) to (n, 96, 96, 3)
-    return of_pixels("stl10", split, pixels, part.labels, part.classes)
-
-
-def stl10_unlabelled(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """What MoCo is trained on for STL-10: the 5000 training images and the 100,000 unlabelled."""
-    if split != "train":
-        raise ValueError("stl10-unlabelled is for pretraining and has a training split only")
-    part = fetch("stl10", root, download, split="train+unlabeled")
-    pixels = part.data.transpose(0, 2, 3, 1)  # (n, 3, 96, 96) to (n, 96, 96, 3)
-    return ImageDataset("stl10-unlabelled", split, ArrayImages(pixels), None, ())
-
-
-def aircraft(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """FGVC-Aircraft by its 100 variants; the archive's lists trainval and test."""
-    part = {"train": "trainval", "test": "test"}[split]
-    return of_files(
-        "aircraft",
-        split,
-        fetch("aircraft", root, download, split=part, annotation_level="variant"),
-    )
-
-
-def dtd(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """Describable Textures; the archive's lists train1 and val1, and test1 (partition 1)."""
-    parts = [fetch("dtd", root, download, split=part, partition=1) for part in PARTS[split]]
-    return of_files("dtd", split, *parts)
-
-
-def pets(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """Oxford-IIIT Pets by its 37 breeds; the archive's lists trainval and test."""
-    part = {"train": "trainval", "test": "test"}[split]
-    return of_files("pets", split, fetch("pets", root, download, split=part))
-
-
-def flowers(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """Flowers-102; trnid and valid, and tstid, of the archive's setid.mat.
-
-    torchvision knows the names of the flowers from 0.22 on; before, they are called by number.
-    """
-    parts = [fetch("flowers", root, download, split=part) for part in PARTS[split]]
-    numbers = [f"flower {label}" for label in range(1, 103)]
-    return of_files("flowers", split, *parts, class_names=getattr(parts[0], "classes", numbers))
-
-
-def gtsrb(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """German traffic signs: GTSRB-Training_fixed (26640 images) and the final test set.
-
-    The training set is the one that torchvision downloads, as TURTLE's program does; the final
-    training set of the benchmark is larger (39209). Classes go by the benchmark's numbers.
-    """
-    names = [f"{sign:05d}" for sign in range(43)]
-    part = fetch("gtsrb", root, download, split=split)
-    return of_files("gtsrb", split, part, class_names=names)
-
-
-def country211(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """Country211 by ISO 3166 codes; the archive's folders train and valid, and test."""
-    folders = {"train": ("train", "valid"), "test": ("test",)}[split]
-    parts = [fetch("country211", root, download, split=folder) for folder in folders]
-    return of_files("country211", split, *parts)
-
-
-def sst(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """Rendered SST2; the archive's folders train and valid, and test."""
-    parts = [fetch("sst", root, download, split=part) for part in PARTS[split]]
-    return of_files("sst", split, *parts)
+        raise missing(name, Path(root, part.base_folder), f"no {part.class_names_file}")
+    return of_pixels(name, split, pixels, part.labels, part.classes)
 
 
 def sun397(split: str, root: Path | None, download: bool) -> ImageDataset:
@@ -239,24 +205,69 @@ def sun397(split: str, root: Path | None, download: bool) -> ImageDataset:
         )
     lines = path.read_text(encoding="utf-8").split()  # /a/abbey/sun_aaalbzqrimafwbiv.jpg
     labels = [part.class_to_idx["/".join(line.split("/")[2:-1])] for line in lines]
-    images = FileImages([folder / line.lstrip("/") for line in lines])
-    return ImageDataset("sun397", split, images, np.array(labels, np.int64), tuple(part.classes))
+    paths = [folder / line.lstrip("/") for line in lines]
+    return of_files("sun397", split, paths, labels, part.classes)
+
+
+def pcam(split: str, root: Path | None, download: bool) -> ImageDataset:
+    """PatchCamelyon, whose images are the rows of HDF5 files too large to hold in memory.
+
+    Raises ImportError without h5py. The download is from Google Drive and needs gdown as well.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError("dataset 'pcam' needs h5py: pip install h5py") from None
+    images, labels = [], []
+    for part in fetch_parts("pcam", split, root, download):
+        places = {k: Path(root, "pcam", v[0]) for k, v in part._FILES[part._split].items()}
+        images.append(H5Images(places["images"], "x"))
+        with h5py.File(places["targets"]) as targets:
+            labels.append(targets["y"][:].reshape(-1))  # (n, 1, 1, 1)
+    names = ("no tumour tissue", "tumour tissue")
+    labels = np.concatenate(labels).astype(np.int64)
+    return ImageDataset("pcam", split, JoinedImages(*images), labels, names)
+
+
+class H5Images(Sequence):
+    """PIL images read on access from (n, H, W, 3) uint8 pixels in an HDF5 file.
+
+    Each process opens the file for itself, as an open one survives neither pickling nor a fork.
+    """
+
+    def __init__(self, path: str | Path, key: str) -> None:
+        import h5py
+
+        self.path, self.key = path, key
+        with h5py.File(path) as file:
+            self.n = len(file[key])
+        self._opened = (None, None)  # process, its pixels
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int):
+        import h5py
+        from PIL import Image
+
+        if self._opened[0] != os.getpid():
+            self._opened = (None, None)  # close an inherited file, or HDF5 shares it
+            self._opened = (os.getpid(), h5py.File(self.path)[self.key])
+        return Image.fromarray(self._opened[1][index])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": (None, None)}
+
+    def source(self, index: int) -> str:
+        """Where an image comes from, for messages."""
+        return f"{self.path}, image {index}"
 
 
 BUILDERS: dict[str, Builder] = {
-    "food101": food101,
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "cifar100-20": cifar100_20,
+    **{name: partial(files, name) for name in FILES},
+    **{name: partial(cifar, name) for name in ("cifar10", "cifar100", "cifar100-20")},
+    **{name: partial(stl10, name) for name in ("stl10", "stl10-unlabelled")},
     "mnist": mnist,
-    "aircraft": aircraft,
-    "dtd": dtd,
-    "pets": pets,
-    "flowers": flowers,
-    "stl10": stl10,
-    "stl10-unlabelled": stl10_unlabelled,
-    "gtsrb": gtsrb,
-    "country211": country211,
-    "sst": sst,
     "sun397": sun397,
+    "pcam": pcam,
 }

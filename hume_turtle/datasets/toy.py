@@ -1,9 +1,9 @@
 """A hundred points in two representation spaces, small enough to see the methods at work.
 
-Every point has three binary properties. Space 1 shows shape and ground, space 2 shows shape and
+Every point has three binary properties. Space 1 shows shape and background, space 2 shows shape and
 light: each space has two labelings that a linear classifier learns, but only the shape is
-linearly separable in both. The shape plays the human labeling; ground and light are what the
-representations are biased towards.
+linearly separable in both. The shape plays the human labeling; background and light are what
+the representations are biased towards.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ def toy_spaces(n: int = 100, noise: float = 0.25, seed: int = 0):
 
     Returns:
         ([Z_1, Z_2], labelings): two (n, 2) float32 arrays, and a dict of (n,) int64 labels
-        `shape`, `ground` and `light`.
+        `shape`, `background` and `light`.
     """
     random = np.random.default_rng(seed)
-    names = ("shape", "ground", "light")
+    names = ("shape", "background", "light")
     labelings = {name: random.integers(0, 2, n) for name in names}
 
     def space(*shown: str) -> np.ndarray:
         corners = np.stack([2.0 * labelings[name] - 1 for name in shown], axis=1)  # (n, 2)
         return (corners + noise * random.standard_normal((n, 2))).astype(np.float32)
 
-    return [space("shape", "ground"), space("shape", "light")], labelings
+    return [space("shape", "background"), space("shape", "light")], labelings

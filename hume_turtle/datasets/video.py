@@ -5,18 +5,17 @@ Decoding needs PyAV: `pip install "hume-turtle[video]"`. Labels do not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hume_turtle.datasets.folder import class_files, labelled, listing
-from hume_turtle.datasets.images import Builder, ImageDataset
-from hume_turtle.datasets.manual import ByHand
+from hume_turtle.datasets.images import Builder, FileImages, ImageDataset
+from hume_turtle.datasets.manual import Manual
 
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mp4", ".webm")
 
-UCF101 = ByHand(
+UCF101 = Manual(
     "ucf101",
     "ucf101",
     "www.crcv.ucf.edu/data/UCF101.php, archives UCF101.rar and "
@@ -25,7 +24,7 @@ UCF101 = ByHand(
     "testlist01.txt",
     "9537 train and 3783 test clips of 101 classes",
 )
-KINETICS700 = ByHand(
+KINETICS700 = Manual(
     "kinetics700",
     "kinetics700",
     "github.com/cvdfoundation/kinetics-dataset, version 700-2020: the archives that "
@@ -33,29 +32,15 @@ KINETICS700 = ByHand(
     ".../val/k700_2020_val_path.txt list, unpacked",
     "train/<class>/*.mp4 and val/<class>/*.mp4",
     "700 classes; TURTLE had 536485 train and 33966 test clips, but clips vanish and some do not "
-    "decode, so the number of clips is reported, not demanded",
+    "decode, so the number of clips is reported, not required",
 )
 
 
-class VideoFrames(Sequence):
-    """PIL images: the middle frames of videos, decoded on access.
-
-    Attributes:
-        paths: of the videos, in order.
-    """
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        self.paths = tuple(paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
+class VideoFrames(FileImages):
+    """PIL images: the middle frames of videos, decoded on access."""
 
     def __getitem__(self, index: int):
         return middle_frame(self.paths[index])
-
-    def source(self, index: int) -> str:
-        """Where an image comes from, for messages."""
-        return self.paths[index]
 
 
 def middle_frame(path: str | Path):
@@ -122,10 +107,10 @@ def ucf101(split: str, root: Path | None, download: bool) -> ImageDataset:
 
 
 def kinetics700(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """Kinetics-700 (2020): train to train, val to test; every clip that is there.
+    """Kinetics-700 (2020): train to train, val to test; every clip found.
 
     Class folders may be named as in the archives or as torchvision renames them; their order is
-    the same. TURTLE left out the clips that did not decode, so its rows may be fewer.
+    the same. TURTLE skipped the clips that did not decode, so its rows may be fewer.
     """
     folder = KINETICS700.under(root)
     parts = [name for name in ("train", "val") if (folder / name).is_dir()]

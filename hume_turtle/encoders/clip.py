@@ -2,14 +2,12 @@
 
 Both are un-normalised, as TURTLE uses them. Preprocessing is CLIP's own: the shorter side to the
 model's size (bicubic), centre crop, and only then RGB, so that a palette image is resized in its
-palette; then scaling to 0..1 and CLIP's means and deviations.
+palette; then scaling to 0..1 and CLIP's mean and std.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hume_turtle.encoders.encoder import Encoder, unknown
-from hume_turtle.encoders.weights import (
-    SEED,
-    State,
-    fetching,
-    load_weights,
-    origin,
-    read_weights,
-)
-from hume_turtle.pretraining.small_networks import seeded
+from hume_turtle.encoders.weights import State, make_network, origin, read_weights
 
 PREFIX = "open_clip:"
 
@@ -76,17 +66,13 @@ def build(name: str, checkpoint: str | Path | None, weights: str, **config: Any)
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     architecture, tag = resolve(name)
-    if checkpoint is not None:
-        state = read_clip_weights(checkpoint, architecture, tag)
-        with quiet():
-            model = create(architecture, tag, False, config)
-        load_weights(model, state, checkpoint)
-    elif weights == "random":
-        with quiet():
-            model = seeded(SEED, lambda: create(architecture, tag, False, config))
-    else:
-        with fetching(name):
-            model = create(architecture, tag, True, config)
+    model = make_network(
+        name,
+        checkpoint,
+        weights,
+        create=lambda pretrained: create(architecture, tag, pretrained, config),
+        read=lambda _: read_clip_weights(checkpoint, architecture, tag),
+    )
     preprocessing = PreprocessCfg(**model.visual.preprocess_cfg)
     settings = {
         "library": "open_clip_torch",
@@ -122,13 +108,18 @@ def create(architecture: str, tag: str, pretrained: bool, config: dict[str, Any]
     """open_clip's model with the preprocessing of the tag, with its weights or without."""
     import open_clip
 
-    return open_clip.create_model(
-        architecture,
-        tag if pretrained else None,
-        pretrained_hf=False,  # no weights of a text tower's language model beforehand
-        force_preprocess_cfg=open_clip.get_pretrained_cfg(architecture, tag),
-        **config,
-    )
+    before = logging.root.manager.disable  # open_clip warns where no weights are wanted
+    logging.disable(before if pretrained else logging.WARNING)
+    try:
+        return open_clip.create_model(
+            architecture,
+            tag if pretrained else None,
+            pretrained_hf=False,  # no weights of a text tower's language model beforehand
+            force_preprocess_cfg=open_clip.get_pretrained_cfg(architecture, tag),
+            **config,
+        )
+    finally:
+        logging.disable(before)
 
 
 def read_clip_weights(checkpoint: str | Path, architecture: str, tag: str) -> State:
@@ -141,13 +132,3 @@ def read_clip_weights(checkpoint: str | Path, architecture: str, tag: str) -> St
     for size in ("input_resolution", "context_length", "vocab_size"):  # numbers among the tensors
         state.pop(size, None)
     return state
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without open_clip's warning that no pretrained weights are loaded, where none are wanted."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

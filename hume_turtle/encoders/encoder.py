@@ -22,7 +22,7 @@ class Encoder:
         dim: columns of the space; None where it follows from the image's size (`pixels`).
         settings: what made the encoder, as JSON can write it.
         preprocess: PIL image → tensor, the same shape for all images of a dataset; it can be
-            pickled, so that loader processes can use it.
+            pickled, so that DataLoader workers can use it.
         network: batch of such tensors → (B, dim).
         encode_text: list of n texts → (n, dim) float32, not normalised, in the space of the
             images; texts longer than the model reads lose their end. None without a text tower.
@@ -66,15 +66,15 @@ def dtype_name(dtype: str | torch.dtype | None) -> str | None:
             return name
     if dtype is None:
         return None
-    raise ValueError(f"unknown dtype {dtype!r}; there are {', '.join(DTYPES)}")
+    raise ValueError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
 
 
-def unknown(name: str, names: Iterable[str], there_are: str = "") -> ValueError:
+def unknown(name: str, names: Iterable[str], choices: str = "") -> ValueError:
     """The error for a name that is none of `names`, with those that look like it.
 
-    there_are: the list to show, where `names` is too long for one.
+    choices: the list to show, where `names` is too long for one.
     """
     names = list(names)
     close = get_close_matches(name, names, n=3)
     guess = f"did you mean {' or '.join(close)}? " if close else ""
-    return ValueError(f"unknown encoder {name!r}; {guess}there are {there_are or ', '.join(names)}")
+    return ValueError(f"unknown encoder {name!r}; {guess}choose from {choices or ', '.join(names)}")

@@ -42,7 +42,7 @@ def load_encoder(
     file is not there or the weights cannot be fetched.
     """
     if weights not in WEIGHTS:
-        raise ValueError(f"unknown weights {weights!r}; there are {', '.join(WEIGHTS)}")
+        raise ValueError(f"unknown weights {weights!r}; choose from {', '.join(WEIGHTS)}")
     if weights == "random" and checkpoint is not None:
         raise ValueError(f"weights are random or from {checkpoint}, not both")
     if weights == "random" and name in BUILDERS:

@@ -1,7 +1,7 @@
 """DINOv2, DINO, BiT and any other vision model through timm: pooled features, no classifier.
 
 DINOv2 and DINO see images as TURTLE's program shows them to DINOv2: the shorter side to 256
-(bicubic), centre crop 224, RGB, ImageNet's means and deviations. That is how DINO's own evaluation
+(bicubic), centre crop 224, RGB, ImageNet's mean and std. That is how DINO's own evaluation
 prepares them too; timm states other sizes for both. Every other model is prepared as timm states
 for its weights, after conversion to RGB. BiT is one of these (256 bilinear, crop 224, scaled to
 -1..1): HUME's program starts from finished features and does not say how they were made.
@@ -20,15 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hume_turtle.encoders.encoder import Encoder, unknown
-from hume_turtle.encoders.weights import (
-    SEED,
-    State,
-    fetching,
-    load_weights,
-    origin,
-    read_weights,
-)
-from hume_turtle.pretraining.small_networks import seeded
+from hume_turtle.encoders.weights import State, make_network, origin, read_weights
 
 PREFIX = "timm:"
 
@@ -42,7 +34,7 @@ MODELS = {
     "bit": "timm:resnetv2_50x1_bit.goog_in21k",
 }
 RESIZE, CROP = 256, 224  # pixels, of DINOv2 and DINO
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def build(name: str, checkpoint: str | Path | None, weights: str, **config: Any) -> Encoder:
@@ -53,15 +45,15 @@ def build(name: str, checkpoint: str | Path | None, weights: str, **config: Any)
     import timm
 
     architecture = resolve(name)
-    if checkpoint is not None:
-        state = read_weights(checkpoint)
-        model = timm.create_model(architecture, num_classes=0, **config)
-        load_weights(model, converted(state, model, checkpoint), checkpoint)
-    elif weights == "random":
-        model = seeded(SEED, lambda: timm.create_model(architecture, num_classes=0, **config))
-    else:
-        with fetching(name):
-            model = timm.create_model(architecture, pretrained=True, num_classes=0, **config)
+    model = make_network(
+        name,
+        checkpoint,
+        weights,
+        create=lambda known: timm.create_model(
+            architecture, pretrained=known, num_classes=0, **config
+        ),
+        read=lambda network: converted(read_weights(checkpoint), network, checkpoint),
+    )
     if name.startswith("dinov2-"):
         resize_positions(model, CROP)
     dino = name.startswith(("dino-", "dinov2-"))
@@ -121,7 +113,7 @@ def converted(state: State, model: nn.Module, path: str | Path) -> State:
     """Weights as timm names them, from its own files or the authors', without the classifier.
 
     Raises ValueError for position embeddings of another number of patches, which timm would
-    interpolate in silence.
+    interpolate without saying so.
     """
     positions = getattr(model, "pos_embed", None)
     if positions is not None and "pos_embed" in state:
@@ -151,7 +143,7 @@ def dino_preprocess() -> tuple[Callable[[Any], Tensor], dict[str, Any]]:
         transforms.CenterCrop(CROP),
         to_rgb,
         transforms.ToTensor(),
-        transforms.Normalize(IMAGENET_MEAN, IMAGENET_DEVIATION),
+        transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
     ]
     shown = {"image_size": CROP, "resize": RESIZE, "interpolation": bicubic.value}
     return transforms.Compose(steps), shown

@@ -1,22 +1,19 @@
 """Zip archives, arrays and checkpoints from elsewhere, read without being trusted.
 
 Nothing is unpickled, no member's name becomes a path, and no declared size is believed: an archive
-is refused as a whole if any member leaves it, is not a plain file or is larger than it may be.
+is refused as a whole if a member leaves it, is not a plain file or is larger than it may be.
 """
 
 from __future__ import annotations
 
-import io
-import math
 import re
+import shutil
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -25,34 +22,34 @@ MAX_BYTES = 256 << 30  # all members of an archive, uncompressed
 MAX_CHECKPOINT = 256 << 20  # bytes of one checkpoint, which is read into memory
 MAX_RATIO = 100  # of uncompressed to compressed bytes, for members above RATIO_FROM:
 RATIO_FROM = 16 << 20  # small arrays of sorted labels compress further than that
-BLOCK = 1 << 20  # elements of an array that are in memory at a time
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 
 @contextmanager
-def open_archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
+def open_archive(
+    path: str | Path, name: str = "", limit: int | None = None
+) -> Iterator[zipfile.ZipFile]:
     """A zip archive whose members have been checked (see `check_members`).
 
-    Raises FileNotFoundError where there is no file, ValueError for one that is not a whole zip
-    archive or that holds what an archive of plain files never does.
+    Args:
+        path: of the archive.
+        name: what messages call it; its path by default.
+        limit: on the bytes of all members together, uncompressed; `MAX_BYTES` by default.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a complete zip archive or has a member that is refused.
     """
-    path = Path(path)
-    if not path.is_file():
+    name = name or str(path)
+    if not Path(path).is_file():
         raise FileNotFoundError(f"no archive at {path}")
-    with path.open("rb") as file, open_zip(file, str(path), MAX_BYTES) as archive:
-        yield archive
-
-
-@contextmanager
-def open_zip(file: IO[bytes], name: str, limit: int) -> Iterator[zipfile.ZipFile]:
-    """The archive in an open file; `name` is what messages call it."""
     try:
-        archive = zipfile.ZipFile(file)
+        archive = zipfile.ZipFile(path)
     except Exception as error:  # a damaged directory raises errors of a dozen kinds
-        raise ValueError(f"{name} is not a whole zip archive: {error}") from error
+        raise ValueError(f"{name} is not a complete zip archive: {error}") from error
     with archive:
-        check_members(archive, name, limit)
+        check_members(archive, name, MAX_BYTES if limit is None else limit)
         yield archive
 
 
@@ -67,20 +64,19 @@ def check_members(archive: zipfile.ZipFile, name: str, limit: int) -> None:
             raise ValueError(f"{name}: member {info.orig_filename!r} {fault}")
         key = info.filename.rstrip("/").casefold()  # as file systems without case would see it
         if key in seen:
-            raise ValueError(f"{name}: member {info.filename!r} is there twice")
+            raise ValueError(f"{name}: member {info.filename!r} appears twice")
         seen.add(key)
     total = sum(info.file_size for info in archive.infolist())
     if total > limit:
-        raise ValueError(f"{name} would unpack to {total} bytes; at most {limit} are read")
+        raise ValueError(f"{name} would unpack to {total} bytes; the limit is {limit}")
 
 
 def _fault(info: zipfile.ZipInfo) -> str:
     """What is wrong with a member, or nothing."""
     name = info.orig_filename  # before zipfile cuts it at a NUL
-    parts = name.removesuffix("/").split("/")
     if "\\" in name or "\0" in name or re.match("[A-Za-z]:", name):
-        return "has a name that is no portable path"
-    if {"", ".", ".."} & set(parts):
+        return "has a name that is not a portable path"
+    if {"", ".", ".."} & set(name.removesuffix("/").split("/")):
         return "has a path that is absolute or leaves the archive"
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device, not a plain file"
@@ -93,134 +89,77 @@ def _fault(info: zipfile.ZipInfo) -> str:
     return ""
 
 
-def plain_files(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The files of an archive, without what macOS adds to it."""
-    return [
-        info
-        for info in archive.infolist()
-        if not info.is_dir() and not info.filename.startswith("__MACOSX/")
-    ]
-
-
 @contextmanager
-def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
-    """A member as a stream; ValueError where it is damaged."""
+def unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path) -> Iterator[Path]:
+    """A member as a file in `folder`, deleted when the block ends; ValueError if damaged."""
+    path = folder / ".member"  # no name of ours starts with a dot
     try:
-        with archive.open(info) as stream:
-            yield stream
+        with archive.open(info) as stream, path.open("wb") as file:
+            shutil.copyfileobj(stream, file, 1 << 20)  # never more than the declared size
+        if path.stat().st_size != info.file_size:
+            raise EOFError("it is shorter than declared")
+        yield path
     except DAMAGED as error:
         raise ValueError(f"member {info.filename!r} is damaged: {error}") from error
+    finally:
+        path.unlink(missing_ok=True)
 
 
-def read_exactly(stream: IO[bytes], size: int, name: str) -> bytes:
-    """The next `size` bytes; ValueError where there are fewer."""
-    content = stream.read(size)
-    if len(content) != size:
-        raise ValueError(f"member {name!r} is cut off: {len(content)} of {size} bytes were left")
-    return content
-
-
-@dataclass(frozen=True)
-class Array:
-    """An .npy member of an archive, of which only the header has been read.
-
-    Attributes:
-        info: the member.
-        shape: of the array, rows first.
-        dtype: of its elements, as stored.
-        start: bytes before the first element.
-    """
-
-    info: zipfile.ZipInfo
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    start: int
-
-
-def read_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, ndim: int, kinds: str) -> Array:
-    """What an .npy member is; no element is read.
+def open_array(path: Path, name: str, ndim: int, kinds: str) -> np.memmap:
+    """An unpacked .npy member as a read-only memory map.
 
     Args:
-        archive: that holds it.
-        info: the member.
+        path: where it was unpacked.
+        name: of the member, for messages.
         ndim: dimensions that it must have.
         kinds: kinds of dtype that it may have, such as "f" or "iu".
 
     Raises:
-        ValueError: for another file, shape or dtype, objects, columns first (Fortran order), or a
-            member whose size is not that of its array.
+        ValueError: for another file, shape or dtype, Python objects, or a file whose size is not
+            that of its array.
     """
-    name = info.filename
-    with open_member(archive, info) as stream:
-        try:
-            readers = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }
-            shape, fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
-            start = stream.tell()
-        except DAMAGED:
-            raise
-        except Exception as error:  # a header made to be wrong raises many kinds of errors
-            raise ValueError(f"member {name!r} is not an .npy file: {error}") from error
-    if dtype.hasobject:
-        raise ValueError(
-            f"member {name!r} holds Python objects, which only running code could read"
-        )
-    if dtype.kind not in kinds or dtype.itemsize > 8:
-        raise ValueError(f"member {name!r} has dtype {dtype}; kind {' or '.join(kinds)} is needed")
-    if len(shape) != ndim or min(shape) < 1:
-        raise ValueError(f"member {name!r} has shape {shape}; {ndim} dimension(s) are needed")
-    if fortran and ndim > 1:
-        raise ValueError(f"member {name!r} is stored by columns; by rows (C order) is needed")
-    size = start + math.prod(shape) * dtype.itemsize
-    if info.file_size != size:
-        raise ValueError(f"member {name!r} has {info.file_size} bytes; its header states {size}")
-    return Array(info, shape, dtype, start)
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a malicious header raises errors of many kinds
+        raise ValueError(f"member {name!r} is not an .npy file of numbers: {error}") from error
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"member {name!r} has dtype {array.dtype}, not kind {' or '.join(kinds)}")
+    if array.ndim != ndim or not array.size:
+        raise ValueError(f"member {name!r} has shape {array.shape}, not {ndim} dimension(s)")
+    size = array.offset + array.nbytes
+    if path.stat().st_size != size:
+        raise ValueError(f"member {name!r} has {path.stat().st_size} bytes; its header says {size}")
+    return array
 
 
-def read_blocks(archive: zipfile.ZipFile, array: Array) -> Iterator[np.ndarray]:
-    """All elements of an array in order, at most `BLOCK` at a time, each block (elements,)."""
-    with open_member(archive, array.info) as stream:
-        read_exactly(stream, array.start, array.info.filename)
-        left = math.prod(array.shape)
-        while left:
-            count = min(BLOCK, left)
-            size = count * array.dtype.itemsize
-            yield np.frombuffer(read_exactly(stream, size, array.info.filename), array.dtype)
-            left -= count
-
-
-def read_checkpoint(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict:
+def read_checkpoint(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path) -> dict:
     """The dict that a PyTorch checkpoint holds; only tensors and plain containers are read.
 
+    folder: where the member is unpacked for a moment.
     Raises ValueError for anything else, or a file that is not in PyTorch's zip format.
     """
-    name = info.filename
+    name = f"member {info.filename!r}"
     if info.file_size > MAX_CHECKPOINT:
-        raise ValueError(f"member {name!r} has {info.file_size} bytes, above {MAX_CHECKPOINT}")
-    with open_member(archive, info) as stream:
-        content = read_exactly(stream, info.file_size, name)
-    if not content.startswith(b"PK\x03\x04"):
-        raise ValueError(f"member {name!r} is not a checkpoint in PyTorch's zip format")
-    with open_zip(io.BytesIO(content), name, MAX_CHECKPOINT) as inner:
-        # PyTorch would take it for a TorchScript program; before 2.6, whatever weights_only says.
-        if any(path.endswith("constants.pkl") for path in inner.namelist()):
-            raise ValueError(f"member {name!r} is a program, not a checkpoint")
-    try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # PyTorch's message would advise to switch the protection off
-        raise ValueError(f"member {name!r} is damaged or holds more than tensors") from error
+        raise ValueError(f"{name} has {info.file_size} bytes, above {MAX_CHECKPOINT}")
+    with unpacked(archive, info, folder) as path:
+        with open_archive(path, name, MAX_CHECKPOINT) as inner:
+            # PyTorch would take it for a TorchScript program; before 2.6, despite weights_only.
+            if any(file.endswith("constants.pkl") for file in inner.namelist()):
+                raise ValueError(f"{name} is a program, not a checkpoint")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # PyTorch's message would advise to switch the protection off
+            raise ValueError(f"{name} is damaged or holds more than tensors") from error
     if not isinstance(state, dict):
-        raise ValueError(f"member {name!r} holds a {type(state).__name__}, not a dict of tensors")
+        raise ValueError(f"{name} holds a {type(state).__name__}, not a dict of tensors")
     return state
 
 
 def as_matrix(value, name: str, ndim: int = 2) -> np.ndarray:
     """A tensor of a checkpoint as a float32 array, if it is what it seems.
 
-    Raises ValueError for other values, other dimensions, none or not finite elements, and tensors
-    that claim more elements than were stored.
+    Raises ValueError for other values or dimensions, no elements, NaN or infinite elements, and
+    tensors that claim more elements than were stored.
     """
     plain = (
         isinstance(value, torch.Tensor)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import math
 import re
 import zipfile
 from dataclasses import dataclass
@@ -13,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from hume_turtle.released.archives import Array, open_archive, read_blocks, read_header
+from hume_turtle.released.archives import open_archive, open_array, unpacked
 from hume_turtle.released.layouts import (
     Imported,
     matching,
+    new_files,
     our_dataset,
     our_space,
     unknown_spaces,
 )
-from hume_turtle.released.staging import staging
-from hume_turtle.storage.embeddings import embedding_path, labels_path
+from hume_turtle.storage.embeddings import embedding_path, file_statistics, labels_path
 
 SPLITS = {"train": "train", "test": "test", "traintest": "all"}
 EMBEDDING = re.compile(r"(?:.*/)?representations/([^/]+)/([^/]+?)(traintest|train|test)(_l2)?\.npy")
@@ -30,10 +27,10 @@ LABELS = re.compile(r"(?:.*/)?labels/([^/]+?)(traintest|train|test)_targets\.npy
 
 
 @dataclass(frozen=True)
-class Planned:
-    """An array of HUME's data.zip and what it becomes; the space of labels is ""."""
+class Array:
+    """A member of HUME's data.zip and what it becomes; the space of labels is ""."""
 
-    array: Array
+    info: zipfile.ZipInfo
     dataset: str
     space: str
     split: str
@@ -51,41 +48,44 @@ class Planned:
 
 
 def import_hume_embeddings(
-    archive: str | Path, output: str | Path, *, overwrite: bool = False
+    archive: str | Path, output: str | Path, overwrite: bool = False
 ) -> Imported:
     """HUME's data.zip to an embedding cache and labels: `<output>/embeddings`, `<output>/labels`.
 
     Rows are stored as they are, float32 and unscaled. Of a space's two variants the raw one is
-    taken, the one with rows of unit length (`_l2`) where the raw one lacks a split; the sidecar
-    says which. `traintest` becomes the split "all" where train or test is missing, else it is
-    left out. Arrays go from the archive to the disk a block at a time.
+    imported, or the one with rows of unit length (`_l2`) where the raw one has no file for a split;
+    the sidecar says which. `traintest` becomes the split "all" where train or test is missing and
+    is skipped otherwise. Memory does not grow with the arrays.
 
     Args:
         archive: with `representations/<space>/<dataset><split>[_l2].npy` and
             `labels/<dataset><split>_targets.npy`, under any folder.
         output: folder that gets both.
-        overwrite: replace files that are there.
+        overwrite: replace existing files.
 
     Raises:
         FileNotFoundError: if there is no archive.
-        ValueError: for an archive that is not safe, whole or so laid out, arrays of other kinds or
-            unequal rows, and files that are there already. Nothing is left behind.
+        ValueError: for an archive that is unsafe, incomplete or of another layout, arrays of other
+            kinds or unequal rows, and existing files. Then no file of `output` has changed.
     """
     with open_archive(archive) as opened:
-        planned, notes = _plan_embeddings(opened, archive)
-        places = [file for each in planned for file in each.files]
-        size = sum(math.prod(each.array.shape) * (4 if each.space else 8) for each in planned)
-        with staging(output, places, overwrite, size) as folder:
-            for each in planned:
-                statistics = _copy_array(opened, each, folder / each.place)
-                if each.space:
-                    text = json.dumps(_sidecar(each, statistics), indent=2) + "\n"
-                    (folder / each.place).with_suffix(".json").write_text(text, encoding="utf-8")
+        arrays, notes = _choose(opened, archive)
+        places = [file for array in arrays for file in array.files]
+        sizes = [array.info.file_size for array in arrays]
+        rows: dict[tuple[str, str], int] = {}  # of a dataset's split
+        with new_files(output, places, overwrite, sum(sizes) + max(sizes)) as folder:
+            for array in arrays:
+                n = _convert(opened, array, folder)
+                if rows.setdefault((array.dataset, array.split), n) != n:
+                    raise ValueError(
+                        f"member {array.info.filename!r} has {n} rows, another array of "
+                        f"{array.dataset} {array.split} has {rows[array.dataset, array.split]}"
+                    )
     return Imported([Path(output, place) for place in places], notes)
 
 
-def _plan_embeddings(archive: zipfile.ZipFile, name: str | Path) -> tuple[list[Planned], list[str]]:
-    """Which arrays become what; every header is read, no element is."""
+def _choose(archive: zipfile.ZipFile, name: str | Path) -> tuple[list[Array], list[str]]:
+    """Which members become what, by their names alone, and notes about the others."""
     found, notes = matching(archive, [EMBEDDING, LABELS], name)
     named: dict[tuple[str, str, bool], dict[str, zipfile.ZipInfo]] = {}
     for info, match in found:
@@ -98,71 +98,46 @@ def _plan_embeddings(archive: zipfile.ZipFile, name: str | Path) -> tuple[list[P
             raise ValueError(f"{name} has {info.filename!r} twice, in different folders")
         splits[SPLITS[split]] = info
     notes += unknown_spaces([space for _, space, _ in named if space])
-    planned = []
+    arrays = []
     for dataset, space in dict.fromkeys(key[:2] for key in named):
         raw, unit = (named.get((dataset, space, l2), {}) for l2 in (False, True))
         splits = max(raw, unit, key=lambda s: ({"train", "test"} <= s.keys(), len(s)))
         wanted = splits.keys() - ({"all"} if {"train", "test"} <= splits.keys() else set())
-        for split in sorted(wanted):
-            ndim, kinds = (2, "f") if space else (1, "iu")
-            array = read_header(archive, splits[split], ndim, kinds)
-            our = our_space(space) if space else ""
-            planned.append(Planned(array, dataset, our, split, splits is unit))
-    left = len(found) - len(planned)
-    if left:
-        notes.append(f"{left} arrays left out: the same rows joined, or scaled to unit length")
-    _check_rows(planned)
-    return planned, notes
+        ours = our_space(space) if space else ""
+        arrays += [Array(splits[s], dataset, ours, s, splits is unit) for s in sorted(wanted)]
+    if skipped := len(found) - len(arrays):
+        notes.append(f"skipped {skipped} arrays: the same rows joined, or scaled to unit length")
+    return arrays, notes
 
 
-def _check_rows(planned: list[Planned]) -> None:
-    """Raise ValueError unless all arrays of a dataset's split have the same rows."""
-    first: dict[tuple[str, str], Array] = {}
-    for each in planned:
-        other = first.setdefault((each.dataset, each.split), each.array)
-        if other.shape[0] != each.array.shape[0]:
-            raise ValueError(
-                f"member {each.array.info.filename!r} has {each.array.shape[0]} rows, but "
-                f"{other.info.filename!r} has {other.shape[0]}"
-            )
-
-
-def _copy_array(archive: zipfile.ZipFile, planned: Planned, path: Path) -> dict:
-    """Write embeddings as float32, labels as int64, a block at a time; what a sidecar states.
-
-    That is `mean_square`, per element, and `sha256`, of the file.
-    """
-    array, dtype = planned.array, "<f4" if planned.space else "<i8"
-    buffer = io.BytesIO()
-    header = {"descr": dtype, "fortran_order": False, "shape": array.shape}
-    np.lib.format.write_array_header_1_0(buffer, header)
-    digest, total = hashlib.sha256(buffer.getvalue()), 0.0
+def _convert(archive: zipfile.ZipFile, array: Array, folder: Path) -> int:
+    """Write embeddings as float32 with their sidecar, or labels as int64; the number of rows."""
+    name, path = array.info.filename, folder / array.place
+    ndim, kinds, dtype = (2, "f", "<f4") if array.space else (1, "iu", "<i8")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.write(buffer.getvalue())
-        for block in read_blocks(archive, array):
-            with np.errstate(over="ignore"):
-                block = block.astype(dtype)
-            if not np.isfinite(block).all():
-                raise ValueError(f"member {array.info.filename!r} holds NaN or infinite values")
-            total += float(np.sum(np.square(block, dtype=np.float64)))
-            digest.update(block)
-            file.write(block)
-    return {"mean_square": total / math.prod(array.shape), "sha256": digest.hexdigest()}
+    with unpacked(archive, array.info, folder) as member, np.errstate(over="ignore"):
+        source = open_array(member, name, ndim, kinds)  # (n, d) or (n,)
+        copy = np.lib.format.open_memmap(path, "w+", dtype, source.shape)
+        copy[:] = source  # through a small buffer
+        copy.flush()
+    if array.space:
+        statistics = file_statistics(path)
+        if not np.isfinite(statistics["mean_square"]):
+            raise ValueError(f"member {name!r} holds NaN or infinite values")
+        sidecar = json.dumps({**_described(array, *source.shape), **statistics}, indent=2) + "\n"
+        path.with_suffix(".json").write_text(sidecar, encoding="utf-8")
+    return len(source)
 
 
-def _sidecar(planned: Planned, statistics: dict) -> dict:
-    rows, dimensions = planned.array.shape
-    source = planned.array.info.filename
+def _described(array: Array, rows: int, dimensions: int) -> dict:
     return {
-        "dataset": planned.dataset,
-        "split": planned.split,
-        "encoder": planned.space,
-        "settings": {"source": source, "unit_length": planned.unit_length},
+        "dataset": array.dataset,
+        "split": array.split,
+        "encoder": array.space,
+        "settings": {"source": array.info.filename, "unit_length": array.unit_length},
         "dtype": "float32",
         "rows": rows,
         "dimensions": dimensions,
         "skipped": [],  # images without a row: none that is known
         "versions": {},  # of the libraries that made it: not known
-        **statistics,
     }

@@ -1,29 +1,132 @@
-"""The authors' released material by kind: one entrance for the archives of both papers."""
+"""`import_released`, the one entrance for the authors' archives, and how labelings are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from pathlib import Path
 
-from hume_turtle.released.embeddings import import_hume_embeddings
-from hume_turtle.released.import_tasks import import_hume_tasks, import_turtle_tasks
-from hume_turtle.released.layouts import Imported
+import numpy as np
+import torch
+from torch.nn.utils import parametrizations
 
-IMPORTERS: dict[str, Callable[..., Imported]] = {
-    "hume-embeddings": import_hume_embeddings,
-    "hume-tasks": import_hume_tasks,
-    "turtle-tasks": import_turtle_tasks,
-}
+from hume_turtle.released.archives import as_matrix, open_archive, read_checkpoint
+from hume_turtle.released.embeddings import import_hume_embeddings
+from hume_turtle.released.layouts import (
+    Imported,
+    matching,
+    new_files,
+    our_dataset,
+    our_space,
+    unknown_spaces,
+)
+from hume_turtle.released.tasks import Task, task_path
+
+HUME_TASK = re.compile(r"(?:.*/)?([^/_]+)_([^/_]+)/([^/]+)/linear_task_(\d+)\.pt")
+TURTLE_TASK = re.compile(r"(?:.*/)?([1-9])space/([^/]+)/([^/]+)\.pt")
+KINDS = ("hume-embeddings", "hume-tasks", "turtle-tasks")
+
+ORTHONORMAL = 1e-3  # largest error of W Wᵀ: float32 rounding is a hundredth of it
 
 
 def import_released(
     kind: str, archive: str | Path, output: str | Path, *, overwrite: bool = False
 ) -> Imported:
-    """Import one archive: "hume-embeddings", "hume-tasks" or "turtle-tasks".
+    """Import one archive that the authors released.
 
-    Embeddings and labels go to `<output>/embeddings` and `<output>/labels`, tasks to `output`.
-    Raises ValueError for an unknown kind, and what the importer of that kind raises.
+    - "hume-embeddings": HUME's data.zip, to `<output>/embeddings` and `<output>/labels`; see
+      `import_hume_embeddings`.
+    - "hume-tasks": HUME's tasks.zip, with `<phi1>_<phi2>/<dataset>/linear_task_<seed>.pt` under any
+      folder, to saved tasks in `output` (tasks.py). A task is the state of an orthogonally
+      parametrised linear layer; the parametrisation is PyTorch's default, which HUME's program uses
+      (Householder reflections, or the matrix exponential for a square weight). Tasks under a folder
+      `transductive` get the method "hume-transductive". Their pickled scores are never opened.
+    - "turtle-tasks": TURTLE's turtle_tasks.zip, with `1space/<phi>/<dataset>.pt`,
+      `2space/<phi1>_<phi2>/<dataset>.pt`, ... under any folder, each a dict `phi1`, `phi2`, ... of
+      `weight` (C, d_k) and `bias` (C,), to saved tasks called `imported.npz`.
+
+    Raises:
+        FileNotFoundError: if there is no archive.
+        ValueError: for an unknown kind, an archive that is unsafe, incomplete or of another
+            layout, other content, rows that are not orthonormal, and existing files unless
+            `overwrite`. Then no file of `output` has changed.
     """
-    if kind not in IMPORTERS:
-        raise ValueError(f"unknown kind {kind!r}; there are {', '.join(IMPORTERS)}")
-    return IMPORTERS[kind](archive, output, overwrite=overwrite)
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}; choose from {', '.join(KINDS)}")
+    if kind == "hume-embeddings":
+        return import_hume_embeddings(archive, output, overwrite)
+    layout, identify, read_heads = {
+        "hume-tasks": (HUME_TASK, hume_member, orthonormal_heads),
+        "turtle-tasks": (TURTLE_TASK, turtle_member, softmax_heads),
+    }[kind]
+    with open_archive(archive) as opened:
+        found, notes = matching(opened, [layout], archive)
+        named = [identify(match) for _, match in found]
+        notes += unknown_spaces([space for _, _, spaces, _ in named for space in spaces])
+        tasks = [(m, our_dataset(d), tuple(map(our_space, names))) for m, d, names, _ in named]
+        seeds = [seed for *_, seed in named]
+        places = [task_path(d, m, spaces, seed) for (m, d, spaces), seed in zip(tasks, seeds)]
+        size = sum(info.file_size for info, _ in found)  # a state is no smaller than its weights
+        with new_files(output, places, overwrite, size) as folder:
+            for task, place, (info, _) in zip(tasks, places, found):
+                state = read_checkpoint(opened, info, folder)
+                heads = read_heads(state, info.filename, len(task[2]))
+                Task(*task, heads, info.filename).save(folder / place)
+    return Imported([Path(output, place) for place in places], notes)
+
+
+# From a member's name: method, dataset, spaces and seed, the names the authors'.
+def hume_member(match: re.Match) -> tuple[str, str, list[str], str]:
+    phi1, phi2, dataset, seed = match.groups()
+    method = "hume-transductive" if "/transductive/" in f"/{match[0]}" else "hume"
+    return method, dataset, [phi1, phi2], str(int(seed))
+
+
+def turtle_member(match: re.Match) -> tuple[str, str, list[str], str]:
+    count, spaces, dataset = int(match[1]), match[2], match[3]
+    names = [spaces] if count == 1 else spaces.split("_")
+    if len(names) != count:
+        raise ValueError(f"member {match[0]!r} names {len(names)} spaces, not {count}")
+    return "turtle", dataset, names, "imported"
+
+
+def softmax_heads(state: dict, name: str, n_spaces: int) -> tuple[np.ndarray, ...]:
+    """The heads (C, d_k + 1) of TURTLE's linear layers; the last column is the bias."""
+    keys = [f"phi{k + 1}" for k in range(n_spaces)]
+    if list(state) != keys:
+        raise ValueError(f"member {name!r} holds {list(state)}, not {keys}")
+    heads = []
+    for key, layer in state.items():
+        if not isinstance(layer, dict) or set(layer) != {"weight", "bias"}:
+            raise ValueError(f"member {name!r}: {key} is not a dict of weight and bias")
+        weight = as_matrix(layer["weight"], f"member {name!r}: {key} weight")
+        bias = as_matrix(layer["bias"], f"member {name!r}: {key} bias", ndim=1)
+        if len(bias) != len(weight):
+            raise ValueError(f"member {name!r}: {key} has {len(bias)} biases, {len(weight)} rows")
+        heads.append(np.concatenate([weight, bias[:, None]], axis=1))
+    return tuple(heads)
+
+
+def orthonormal_heads(state: dict, name: str, n_spaces: int = 2) -> tuple[np.ndarray, ...]:
+    """The effective weight (C, d_1) of an orthogonally parametrised linear layer's state.
+
+    With `parametrizations.weight.original` alone the layer was made without a fixed basis
+    (`use_trivialization=False`); `parametrizations.weight.0.base` (d_1, d_1) is that basis.
+    """
+    original, base = "parametrizations.weight.original", "parametrizations.weight.0.base"
+    if not {original} <= set(state) <= {original, base}:
+        raise ValueError(f"member {name!r} holds {sorted(map(str, state))}, not {original}, {base}")
+    arrays = {key: as_matrix(value, f"member {name!r}: {key}") for key, value in state.items()}
+    n_classes, dim = arrays[original].shape
+    if n_classes > dim:
+        raise ValueError(f"member {name!r}: {n_classes} rows in {dim} dimensions not orthonormal")
+    if base in arrays and arrays[base].shape != (dim, dim):
+        raise ValueError(f"member {name!r}: a basis {arrays[base].shape} for {dim} dimensions")
+    with torch.random.fork_rng(devices=[]):  # the layer's own start is drawn and not kept
+        layer = torch.nn.Linear(dim, n_classes, bias=False, dtype=torch.float32)
+        parametrizations.orthogonal(layer, use_trivialization=base in arrays)
+    layer.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
+    weight = layer.weight.detach().numpy()
+    error = np.abs(weight @ weight.T - np.eye(n_classes, dtype=np.float32)).max()
+    if not error <= ORTHONORMAL:
+        raise ValueError(f"member {name!r}: the rows are not orthonormal (W Wᵀ is off by {error})")
+    return (weight,)

@@ -1,20 +1,25 @@
-"""How the authors' released archives are laid out and named.
+"""How the authors' released archives are laid out and named, and how an import writes its files.
 
 Sources: the READMEs of https://github.com/mlbio-epfl/hume and https://github.com/mlbio-epfl/turtle
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import tempfile
 import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from hume_turtle.released.archives import plain_files
-from hume_turtle.reporting.reported import slug
 from hume_turtle.storage.embeddings import part
+from hume_turtle.storage.names import slug
 
-# The authors' names to ours, where they differ by more than slug() mends.
+# The authors' names to ours, where they differ by more than slug() changes.
 DATASETS = {"cifar10020": "cifar100-20", "imagenet1000": "imagenet"}
 SPACES = {
     "mocov2": "moco",
@@ -35,41 +40,102 @@ SPACES = {
 
 
 class Imported(NamedTuple):
-    """The files that an import wrote, and what a person should know about names and leftovers."""
+    """The files that an import wrote, and notes about unknown names and skipped members."""
 
     paths: list[Path]
     notes: list[str]
 
 
 def our_dataset(name: str) -> str:
-    """The authors' name of a dataset as this project writes it; ValueError if nothing is left."""
+    """The authors' name of a dataset as this project writes it; ValueError if nothing remains."""
     return part(DATASETS.get(name, slug(name)))
 
 
 def our_space(name: str) -> str:
-    """The authors' name of a space as this project writes it; ValueError if nothing is left."""
+    """The authors' name of a space as this project writes it; ValueError if nothing remains."""
     return part(SPACES.get(name, slug(name)))
 
 
-def unknown_spaces(spaces: list[str]) -> list[str]:
+def unknown_spaces(spaces: Sequence[str]) -> list[str]:
     """A note for each of the authors' names that is not in `SPACES`."""
     unknown = sorted(set(spaces) - SPACES.keys())
-    return [f"space {name!r} is not known here: kept as {our_space(name)!r}" for name in unknown]
+    return [f"unknown space {name!r}: imported as {our_space(name)!r}" for name in unknown]
 
 
 def matching(
     archive: zipfile.ZipFile, layouts: list[re.Pattern], name: str | Path
 ) -> tuple[list[tuple[zipfile.ZipInfo, re.Match]], list[str]]:
-    """The files of one of the layouts, sorted by name, and a note about the others."""
-    found, others = [], []
-    for info in sorted(plain_files(archive), key=lambda info: info.filename):
+    """The members of one of the layouts, sorted by name, and a note about the skipped ones."""
+    found, skipped = [], []
+    for info in sorted(archive.infolist(), key=lambda info: info.filename):
+        if info.is_dir() or info.filename.startswith("__MACOSX/"):
+            continue
         matches = [match for layout in layouts if (match := layout.fullmatch(info.filename))]
         if matches:
             found.append((info, matches[0]))
         else:
-            others.append(info.filename)
+            skipped.append(info.filename)
     if not found:
         wanted = " or ".join(layout.pattern for layout in layouts)
         raise ValueError(f"{name} has no member of the layout {wanted}")
-    notes = [f"{len(others)} other members left out, {others[0]!r} the first"] if others else []
-    return found, notes
+    return found, [f"skipped {len(skipped)} other members: {skipped[0]!r}, …"] if skipped else []
+
+
+@contextmanager
+def new_files(
+    root: str | Path, places: Sequence[Path], overwrite: bool = False, size: int = 0
+) -> Iterator[Path]:
+    """A temporary folder whose files move to `root` when the block ends: all of them or none.
+
+    The block writes every file of `places`, paths relative to `root`, to the same path under the
+    temporary folder, which is on the same disk. On any error, an interrupt included, the temporary
+    folder is removed and every file under `root` is what it was.
+
+    Args:
+        root: created if it does not exist.
+        places: what will be written.
+        overwrite: replace existing files instead of refusing.
+        size: bytes that the block may write, compared with the free space of the disk.
+
+    Raises:
+        ValueError: before the block, if a file already exists, two places are the same or the
+            disk has too little free space.
+    """
+    root = Path(root).absolute()
+    twice = [str(place) for place, count in Counter(places).items() if count > 1]
+    if twice:
+        raise ValueError(f"more than one member would become {', '.join(twice)}")
+    _refuse_existing(root, places, overwrite)
+    near = next(folder for folder in (root, *root.parents) if folder.is_dir())
+    free = shutil.disk_usage(near).free
+    if size > free:
+        raise ValueError(f"the import needs {size} bytes, but {near} has {free} free")
+    with tempfile.TemporaryDirectory(prefix=".import-", dir=near) as folder:
+        new, old = Path(folder, "new"), Path(folder, "old")
+        new.mkdir()
+        yield new
+        _refuse_existing(root, places, overwrite)  # other programs may have written meanwhile
+        _publish(root, places, new, old)
+
+
+def _refuse_existing(root: Path, places: Sequence[Path], overwrite: bool) -> None:
+    for path in (root / place for place in places):
+        if path.is_dir() or (os.path.lexists(path) and not overwrite):
+            raise ValueError(f"{path} already exists; pass --overwrite (overwrite=True)")
+
+
+def _publish(root: Path, places: Sequence[Path], new: Path, old: Path) -> None:
+    """Move existing files to `old` and the new ones to `root`; on an error, move all back."""
+    try:
+        for place in places:
+            for source, target in ((root, old), (new, root)):
+                if os.path.lexists(source / place):
+                    (target / place).parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(source / place, target / place)
+    except BaseException:
+        for place in places:
+            if os.path.lexists(old / place):
+                os.replace(old / place, root / place)
+            elif not os.path.lexists(new / place):
+                (root / place).unlink(missing_ok=True)
+        raise

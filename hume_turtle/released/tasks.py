@@ -1,7 +1,6 @@
 """Labelings found elsewhere, as linear task encoders, and how well they agree with true labels.
 
-A task has no settings, rows or history of a fit, so it is not a saved `Turtle` or `Hume`; its
-`model` is one all the same, for labeling rows.
+A task has no settings, rows or history of a fit, so it is not a saved `Turtle` or `Hume`.
 
     <root>/<dataset>/<method>/<spaces joined by +>/<seed>.npz
 """
@@ -9,15 +8,15 @@ A task has no settings, rows or history of a fit, so it is not a saved `Turtle` 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from hume_turtle.estimators.base import LabelingEstimator
 from hume_turtle.estimators.hume import Hume
 from hume_turtle.estimators.turtle import Turtle
 from hume_turtle.estimators.voting import majority_vote, matched
@@ -31,7 +30,7 @@ METHODS = ("turtle", "hume", "hume-transductive")
 
 @dataclass(frozen=True)
 class Task:
-    """The weights of a labeling and where they belong.
+    """The weights of a labeling and what they belong to.
 
     Attributes:
         method: one of `METHODS`.
@@ -51,13 +50,14 @@ class Task:
     def __post_init__(self):
         """Raises ValueError for weights that do not fit together."""
         if self.method not in METHODS:
-            raise ValueError(f"method {self.method!r}: one of {', '.join(METHODS)} is needed")
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
         shapes = [head.shape for head in self.heads]
         if len(shapes) != len(self.inputs) or {len(shape) for shape in shapes} != {2}:
             raise ValueError(f"heads of shapes {shapes} for the spaces {', '.join(self.inputs)}")
         if len({shape[0] for shape in shapes}) != 1 or shapes[0][0] < 2:
-            raise ValueError(f"heads of shapes {shapes}: 2 or more classes, the same in each space")
-        if min(self.dims) < 1 or not all(np.isfinite(head).all() for head in self.heads):
+            raise ValueError(f"heads of shapes {shapes}: every space needs the same >= 2 classes")
+        finite = all(np.isfinite(head).all() for head in self.heads)
+        if not finite or min(shape[1] for shape in shapes) <= (self.method == "turtle"):
             raise ValueError(f"heads of shapes {shapes} are empty or not finite")
 
     @property
@@ -66,24 +66,9 @@ class Task:
         return self.spaces if self.method == "turtle" else self.spaces[:1]
 
     @property
-    def dims(self) -> list[int]:
-        """The columns of each of the `inputs`."""
-        return [head.shape[1] - (self.method == "turtle") for head in self.heads]
-
-    @property
     def place(self) -> tuple[str, str, tuple[str, ...]]:
         """Dataset, method and spaces, which name its folder."""
         return self.dataset, self.method, self.spaces
-
-    def model(self, device: str = "auto") -> LabelingEstimator:
-        """A `Turtle` or `Hume` with these weights, for `predict`; its settings mean nothing."""
-        classes = len(self.heads[0])
-        if self.method == "turtle":
-            model, heads = Turtle(classes, device=device), list(self.heads)
-        else:
-            model, heads = Hume(classes, device=device), [self.heads[0][None]]
-        model.heads_ = heads
-        return model
 
     def predict(self, spaces, device: str = "auto") -> np.ndarray:
         """Hard labels (n,) of rows: `argmax mean_k softmax(Z_k W_kᵀ + b_k)`, or `argmax Z_1 Wᵀ`.
@@ -91,10 +76,16 @@ class Task:
         spaces: an array (n, d_k) for each of the `inputs`, on the scale of the encoders' output.
         Raises ValueError for another number of spaces or other dimensions.
         """
-        return self.model(device).predict(spaces)
+        classes = len(self.heads[0])
+        if self.method == "turtle":
+            model, heads = Turtle(classes, device=device), list(self.heads)
+        else:
+            model, heads = Hume(classes, device=device), [self.heads[0][None]]
+        model.heads_ = heads
+        return model.predict(spaces)
 
     def save(self, path: str | Path) -> None:
-        """Write one .npz file (no pickle), whole or not at all."""
+        """Write one .npz file atomically, without pickle."""
         header = {"format": FORMAT, "method": self.method, "dataset": self.dataset}
         header |= {"spaces": self.spaces, "source": self.source}
         arrays = {f"head/{k}": head for k, head in enumerate(self.heads)}
@@ -110,7 +101,7 @@ class Task:
                     header = json.loads(str(file["header"]))
                     heads = tuple(file[f"head/{k}"] for k in range(len(file.files) - 1))
                 if header.pop("format") != FORMAT:
-                    raise ValueError("it is of another format")
+                    raise ValueError("it has another format")
                 spaces = tuple(header.pop("spaces"))
                 return cls(**header, spaces=spaces, heads=heads)
             except Exception as error:  # a damaged zip raises errors of a dozen kinds
@@ -129,11 +120,11 @@ class Evaluation(NamedTuple):
         scores: dataset, method, spaces, seed, split, metric, value (a fraction); the seed "vote"
             is HUME's majority vote over all seeds with a score, as the paper reports it; its
             classes are matched to those of the lowest seed, not of the one with the best score.
-        left_out: dataset, method, spaces, seed, reason: tasks that could not be evaluated.
+        skipped: dataset, method, spaces, seed, reason: tasks that could not be evaluated.
     """
 
     scores: object
-    left_out: object
+    skipped: object
 
 
 def evaluate_tasks(
@@ -162,22 +153,22 @@ def evaluate_tasks(
     import pandas as pd
 
     if split not in ("train", "test", "all"):
-        raise ValueError(f"split {split!r}: train, test or all is needed")
-    paths = saved_tasks(tasks)
-    scores, left_out = [], []
-    for folder, group in groupby(paths, key=lambda path: path.parent):
+        raise ValueError(f"split must be train, test or all, got {split!r}")
+    scores, skipped = [], []
+    for folder, group in groupby(saved_tasks(tasks), key=lambda path: path.parent):
         dataset, method, spaces = folder.parts[-3:]
         keys = {"dataset": dataset, "method": method, "spaces": spaces}
         for seed, found in _evaluated(list(group), embeddings, labels, split, device):
+            row = {**keys, "seed": seed}
             if isinstance(found, str):
-                left_out.append({**keys, "seed": seed, "reason": found})
-                continue
-            rows = [{"metric": metric, "value": value} for metric, value in found.items()]
-            scores += [{**keys, "seed": seed, "split": split, **row} for row in rows]
+                skipped.append({**row, "reason": found})
+            else:
+                row["split"] = split
+                scores += [{**row, "metric": key, "value": value} for key, value in found.items()]
     names = ["dataset", "method", "spaces", "seed"]
     return Evaluation(
         pd.DataFrame(scores, columns=[*names, "split", "metric", "value"]),
-        pd.DataFrame(left_out, columns=[*names, "reason"]),
+        pd.DataFrame(skipped, columns=[*names, "reason"]),
     )
 
 
@@ -194,16 +185,22 @@ def _evaluated(
     paths: list[Path], embeddings, labels, split: str, device: str
 ) -> Iterator[tuple[str, dict[str, float] | str]]:
     """Each seed of one folder and its measures, or the reason why there are none."""
-    labelings, classes, cache = [], 0, {}
+    labelings, classes = [], 0
+
+    @cache
+    def rows(dataset: str, spaces: tuple[str, ...]) -> list[np.ndarray]:
+        return _whole(lambda part: load_spaces(embeddings, dataset, spaces, part, "none"), split)
+
+    def true_labels(dataset: str) -> np.ndarray:
+        return _whole(lambda part: [load_labels(labels, dataset, part)], split)[0]
+
     for path in paths:
         try:
             task = Task.load(path)
             if path.parts[-4:] != task_path(*task.place, path.stem).parts:
                 raise ValueError(f"{path} lies in the folder of another task than {task.place}")
-            if task.inputs not in cache:
-                cache[task.inputs] = _rows(embeddings, task.dataset, task.inputs, split)
-            truth = _labels(labels, task.dataset, split)
-            labeling = task.predict(cache[task.inputs], device)
+            labeling = task.predict(rows(task.dataset, task.inputs), device)
+            truth = true_labels(task.dataset)
             measures = evaluate(truth, labeling)
         except (FileNotFoundError, ValueError) as error:
             yield path.stem, str(error)
@@ -217,22 +214,11 @@ def _evaluated(
         yield "vote", evaluate(truth, majority_vote(labelings, 0, classes))
 
 
-def _rows(root: str | Path, dataset: str, spaces: tuple[str, ...], split: str) -> list[np.ndarray]:
-    """The encoders' features in each space; "all" is its own file or train followed by test."""
+def _whole(load: Callable[[str], list[np.ndarray]], split: str) -> list[np.ndarray]:
+    """The arrays of a split; "all" is its own file or train followed by test."""
     try:
-        return load_spaces(root, dataset, spaces, split, scale="none")
+        return load(split)
     except FileNotFoundError:
         if split != "all":
             raise
-    parts = (_rows(root, dataset, spaces, part) for part in ("train", "test"))
-    return [np.concatenate(rows) for rows in zip(*parts)]
-
-
-def _labels(root: str | Path, dataset: str, split: str) -> np.ndarray:
-    """The true labels of the same rows."""
-    try:
-        return load_labels(root, dataset, split)
-    except FileNotFoundError:
-        if split != "all":
-            raise
-    return np.concatenate([_labels(root, dataset, part) for part in ("train", "test")])
+    return [np.concatenate(parts) for parts in zip(load("train"), load("test"))]

@@ -1,11 +1,11 @@
-"""The digit datasets: counts, splits, grounds, class fractions."""
+"""The digit datasets: counts, splits, backgrounds, class fractions."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from hume_turtle.datasets.digits import BUILDERS, GROUNDS, split_rows
+from hume_turtle.datasets.digits import BACKGROUNDS, BUILDERS, split_rows
 from hume_turtle.datasets.registry import load_dataset
 
 
@@ -43,19 +43,19 @@ def test_digits_are_scikit_learns():
     np.testing.assert_array_equal(whole.labels, bunch.target[order])
 
 
-def test_coloured_grounds_are_what_the_attribute_says_and_independent_of_the_digit():
+def test_coloured_backgrounds_are_what_the_attribute_says_and_independent_of_the_digit():
     from sklearn.metrics import normalized_mutual_info_score
 
     dataset = load_dataset("coloured-digits", "train")
-    ground = dataset.attributes["ground"]
-    colours = np.array(list(GROUNDS.values()))
+    background = dataset.attributes["background"]
+    colours = np.array(list(BACKGROUNDS.values()))
     assert dataset[0].mode == "RGB"
-    assert ground.shape == (1198,)
+    assert background.shape == (1198,)
     blank = pixels(load_dataset("digits", "train")) == 0  # (n, 8, 8), where no ink is
-    expected = np.broadcast_to(colours[ground][:, None, None], (1198, 8, 8, 3))
+    expected = np.broadcast_to(colours[background][:, None, None], (1198, 8, 8, 3))
     np.testing.assert_array_equal(pixels(dataset)[blank], expected[blank])
-    assert np.bincount(ground).min() > 200
-    assert normalized_mutual_info_score(ground, dataset.labels) < 0.02
+    assert np.bincount(background).min() > 200
+    assert normalized_mutual_info_score(background, dataset.labels) < 0.02
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

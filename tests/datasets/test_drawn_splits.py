@@ -109,7 +109,7 @@ def drawn_by_turtle(n: int, size: int) -> np.ndarray:
     return np.random.choice(np.arange(n), size=size, replace=False)  # noqa: NPY002
 
 
-def test_caltech101_trains_on_30_a_class_and_keeps_the_background(trees):
+def test_caltech101_trains_on_30_per_class_and_keeps_the_background(trees):
     train, test = (BUILDERS["caltech101"](split, trees, False) for split in ("train", "test"))
     assert train.class_names == ("BACKGROUND_Google", "Faces", "accordion")  # sorted as bytes
     assert np.bincount(train.labels).tolist() == [30, 30, 30]
@@ -123,7 +123,7 @@ def test_caltech101_trains_on_30_a_class_and_keeps_the_background(trees):
     assert names_of(test)[-15:] == [f"image_{i:04d}.jpg" for i in rest]
 
 
-def test_eurosat_draws_1500_a_class_and_trains_on_the_first_1000(trees):
+def test_eurosat_draws_1500_per_class_and_trains_on_the_first_1000(trees):
     train, test = (BUILDERS["eurosat"](split, trees, False) for split in ("train", "test"))
     assert train.class_names == ("AnnualCrop", "River")
     assert np.bincount(train.labels).tolist() == [1000, 1000]

@@ -64,9 +64,9 @@ def test_a_folder_without_splits_is_all_train(tmp_path):
         load_dataset(f"folder:{tmp_path / 'pets'}", "test")
 
 
-@pytest.mark.parametrize("parted", [False, True])
-def test_without_classes_there_are_no_labels(tmp_path, parted):
-    parts = ("train/", "test/") if parted else ("",)
+@pytest.mark.parametrize("split", [False, True])
+def test_without_classes_there_are_no_labels(tmp_path, split):
+    parts = ("train/", "test/") if split else ("",)
     touch(tmp_path / "pics", *(f"{part}{name}.jpg" for part in parts for name in "ba"))
     pics = load_dataset("pics", "all", tmp_path)
     assert names(pics, tmp_path / "pics") == [

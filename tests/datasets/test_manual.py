@@ -1,4 +1,4 @@
-"""Datasets that a person fetches, on small trees of the true layout."""
+"""Datasets that require a manual download, on small trees of the true layout."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from hume_turtle.datasets import imagenet, manual, video
+from hume_turtle.datasets import manual, video
 from hume_turtle.datasets.registry import load_dataset
 
-BY_HAND = [
+MANUAL = [
     value
-    for module in (manual, imagenet, video)
+    for module in (manual, video)
     for value in vars(module).values()
-    if isinstance(value, manual.ByHand)
+    if isinstance(value, manual.Manual)
 ]
 
 
@@ -34,24 +34,30 @@ def names(dataset):
     return [path.name for path in dataset.images.paths]
 
 
-@pytest.mark.parametrize("dataset", BY_HAND, ids=lambda dataset: dataset.name)
+@pytest.mark.parametrize("dataset", MANUAL, ids=lambda dataset: dataset.name)
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_missing_tree_says_from_where_to_where_and_what_is_checked(tmp_path, dataset, split):
-    with pytest.raises(ValueError, match="give the root"):
+    with pytest.raises(ValueError, match="pass root"):
         load_dataset(dataset.name, split)
     for folder in (tmp_path / "empty", tmp_path / "folder"):
         (folder / dataset.folder if folder.name == "folder" else folder).mkdir(parents=True)
         with pytest.raises(FileNotFoundError) as error:
             load_dataset(dataset.name, split, folder)
-        for part in (str(folder), dataset.source, dataset.layout, dataset.checked):
+        for part in (
+            str(folder),
+            "Manual download required",
+            dataset.source,
+            dataset.layout,
+            dataset.checked,
+        ):
             assert part in str(error.value)
 
 
 def test_every_message_states_the_papers_counts():
     with open(Path(__file__).parents[2] / "data/reported/dataset_sizes.csv", newline="") as file:
         sizes = {row["dataset"]: row for row in csv.DictReader(file)}
-    assert len(BY_HAND) == 8
-    for dataset in BY_HAND:
+    assert len(MANUAL) == 8
+    for dataset in MANUAL:
         for count in ("classes", "train", "test"):
             assert sizes[dataset.name][count] in dataset.checked.split()
 
@@ -184,7 +190,7 @@ def test_hateful_memes_are_train_and_dev(tmp_path):
     assert train.class_names == ("not hateful", "hateful")
 
 
-def test_birdsnap_draws_five_test_images_a_class_whatever_the_disks_order(tmp_path):
+def test_birdsnap_draws_five_test_images_per_class_whatever_the_disks_order(tmp_path):
     files = [f"{bird}/{i}.jpg" for bird in ("Yellow_Warbler", "American_Crow") for i in range(9)]
     parts = []
     for name, order in (("a", files), ("b", files[::-1])):

@@ -1,4 +1,4 @@
-"""PatchCamelyon's HDF5 files in loader processes, and without h5py (the rest: with the trees)."""
+"""PatchCamelyon's HDF5 files in DataLoader workers, and without h5py (the rest: with the trees)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from hume_turtle.datasets.pcam import H5Images, pcam
+from hume_turtle.datasets.torchvision_sets import H5Images, pcam
 from tests.helpers.dataset_trees import pcam as write_pcam
 from tests.helpers.dataset_trees import shades_of
 

@@ -12,7 +12,7 @@ from hume_turtle.datasets.registry import BUILDERS, load_dataset
 from hume_turtle.datasets.torchvision_sets import SOURCES, SUN397_LISTS
 from tests.helpers.dataset_trees import TREES, mnist, shades_of, stl10, sun397
 
-DRAWN = ("caltech101", "eurosat", "kitti", "clevr")  # see test_datasets_sampled.py
+DRAWN = ("caltech101", "eurosat", "kitti", "clevr")  # see test_drawn_splits.py
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +61,8 @@ def test_the_same_twice_and_without_opening_an_image(tree, monkeypatch):
     ]
 
 
-@pytest.mark.filterwarnings("ignore:dataset .* split 'train', has")  # said of each split
-def test_all_is_train_then_test_and_other_counts_than_the_papers_are_said(tree):
+@pytest.mark.filterwarnings("ignore:dataset .* split 'train', has")  # of each split
+def test_all_is_train_then_test_with_a_warning_for_other_counts_than_the_papers(tree):
     name, root, expected, _ = tree
     if name == "cifar100-20":  # not in the paper's table
         whole = load_dataset(name, "all", root)
@@ -79,7 +79,7 @@ def test_a_missing_dataset_says_where_it_was_looked_for_and_makes_nothing(name, 
         pytest.importorskip("h5py")
     with pytest.raises(FileNotFoundError, match="--download") as caught:
         BUILDERS[name](split, tmp_path, False)
-    assert str(tmp_path / SOURCES[name][1]) in str(caught.value)
+    assert str(tmp_path / SOURCES[name].folder) in str(caught.value)
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=f"{name}.*root"):
         BUILDERS[name](split, None, False)
@@ -99,7 +99,7 @@ def test_a_missing_dataset_says_where_it_was_looked_for_and_makes_nothing(name, 
         ("sun397", "SUN397/Training_01.txt"),
     ],
 )
-def test_a_dataset_that_is_not_whole_is_said_to_be_missing(name, file, tmp_path):
+def test_an_incomplete_dataset_is_reported(name, file, tmp_path):
     TREES[name](tmp_path)
     (tmp_path / file).unlink()
     with pytest.raises(FileNotFoundError, match=rf"{name}.*--download"):
@@ -166,7 +166,7 @@ def test_cifar_is_not_unpickled_before_its_checksum_is_compared(tmp_path, monkey
     TREES["cifar100"](tmp_path)
     for name in ("cifar100", "cifar100-20"):
         monkeypatch.setattr("pickle.load", lambda *a, **k: pytest.fail("unpickled unchecked"))
-        with pytest.raises(FileNotFoundError, match="not whole"):
+        with pytest.raises(FileNotFoundError, match="missing or incomplete"):
             BUILDERS[name]("train", tmp_path, False)
 
 

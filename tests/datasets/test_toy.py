@@ -11,7 +11,7 @@ def separable(space, labels):
 def test_only_the_shape_is_separable_in_both_spaces():
     spaces, truth = toy_spaces()
     found = {name: [separable(space, labels) for space in spaces] for name, labels in truth.items()}
-    assert found == {"shape": [True, True], "ground": [True, False], "light": [False, True]}
+    assert found == {"shape": [True, True], "background": [True, False], "light": [False, True]}
 
 
 def test_the_same_seed_gives_the_same_points():

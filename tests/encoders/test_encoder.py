@@ -49,13 +49,13 @@ def test_a_network_without_weights_has_no_precision():
 
 @pytest.mark.parametrize("dtype", ["float8", torch.float64, 16])
 def test_another_precision_is_refused(encoder, dtype):
-    with pytest.raises(ValueError, match=r"unknown dtype .* there are fp32, fp16, bf16"):
+    with pytest.raises(ValueError, match=r"unknown dtype .* choose from fp32, fp16, bf16"):
         encoder.to("cpu", dtype)
 
 
 def test_an_unknown_name_is_told_what_it_may_mean():
     names = ["clip-vit-l-14", "bit"]
     assert str(unknown("clip-vit-l14", names)) == (
-        "unknown encoder 'clip-vit-l14'; did you mean clip-vit-l-14? there are clip-vit-l-14, bit"
+        "unknown encoder 'clip-vit-l14'; did you mean clip-vit-l-14? choose from clip-vit-l-14, bit"
     )
-    assert str(unknown("zzz", names, "two")) == "unknown encoder 'zzz'; there are two"
+    assert str(unknown("zzz", names, "two")) == "unknown encoder 'zzz'; choose from two"

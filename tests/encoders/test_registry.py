@@ -16,8 +16,8 @@ from hume_turtle.datasets.registry import load_dataset
 from hume_turtle.encoders.registry import encoder_names, load_encoder
 from hume_turtle.pretraining.letters import ink_tensor, pretrain_letters
 from hume_turtle.pretraining.small_networks import pretrain_moco, save_checkpoint
-from hume_turtle.reporting.reported import slug
 from hume_turtle.storage.embeddings import embed, part
+from hume_turtle.storage.names import slug
 from tests.helpers.shallow import slow_but
 
 
@@ -122,7 +122,7 @@ def test_what_is_refused(checkpoints, tmp_path):
         load_encoder("clip")
     with pytest.raises(ValueError, match=r"did you mean clip-vit-l-14 or.* bit, .*timm:<name>"):
         load_encoder("clip-vit-l14")
-    with pytest.raises(ValueError, match=r"unknown weights 'none'; there are pretrained, random"):
+    with pytest.raises(ValueError, match=r"unknown weights 'none'; choose from pretrained, random"):
         load_encoder("bit", weights="none")
     for name in ("pixels", "moco", "letters"):
         with pytest.raises(ValueError, match=rf"encoder '{name}' has no random weights"):

@@ -1,4 +1,4 @@
-"""Zero-shot transfer: the published lists, their place by label, the ensemble, cache and cosine."""
+"""Classes in words: the published lists, their place by label, the ensemble and its cache."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ import torch
 
 from hume_turtle.encoders import text
 from hume_turtle.encoders.text import (
-    ZeroShot,
     cached_text_features,
-    class_prompts,
     load_prompts,
     load_text_features,
     plain,
     prompt_datasets,
     prompts_for,
-    save_text_features,
     text_features,
 )
+from hume_turtle.evaluation.zero_shot import ZeroShot
 
 SIZES = Path(__file__).parents[2] / "data" / "reported" / "dataset_sizes.csv"
 STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
@@ -35,6 +33,11 @@ def embed_text(texts: list[str]) -> torch.Tensor:
     """Any deterministic text encoder: eight numbers a text, of different lengths."""
     rows = [np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint32) for text in texts]
     return torch.tensor(np.array(rows) / 2.0**31 - 0.9, dtype=torch.float32)
+
+
+def class_prompts(dataset: str) -> list[list[str]]:
+    """The prompts of every class in the order of the labels."""
+    return prompts_for(dataset, load_prompts(dataset).keys)
 
 
 def encoder(**settings) -> SimpleNamespace:
@@ -169,7 +172,7 @@ def test_names_that_do_not_match_are_listed():
     with pytest.raises(ValueError, match=r"mean the same: ball moss"):
         prompts_for("flowers", ["air plant", "flower 93"])
     with pytest.raises(ValueError, match=r"no prompts for 'digits'.*birdsnap"):
-        class_prompts("digits")
+        load_prompts("digits")
 
 
 @pytest.mark.parametrize("dataset", prompt_datasets())
@@ -185,7 +188,7 @@ def test_no_prompt_is_longer_than_clip_reads(dataset):
 
 def test_text_features_are_the_mean_direction_of_a_classes_prompts():
     names = load_prompts("fer2013").keys
-    features = text_features(encoder(), "fer2013", names, batch_size=7)
+    features = text_features(encoder(), "fer2013", names)
     assert features.dtype == np.float32
     for row, prompts in zip(features, class_prompts("fer2013")):
         embedded = embed_text(prompts).double()
@@ -201,8 +204,6 @@ def test_encoders_that_cannot_are_refused():
     blind = SimpleNamespace(name="dino", settings={}, encode_text=None)
     with pytest.raises(ValueError, match=r"'dino' has no text encoder"):
         text_features(blind, "stl10", STL10)
-    with pytest.raises(ValueError, match=r"batch_size"):
-        text_features(encoder(), "stl10", STL10, batch_size=0)
     broken = SimpleNamespace(name="nan", settings={}, encode_text=lambda t: embed_text(t) * np.nan)
     with pytest.raises(ValueError, match=r"no direction"):
         text_features(broken, "stl10", STL10)
@@ -221,20 +222,19 @@ def test_cache_gives_back_what_was_saved(tmp_path):
     sidecar = json.loads(path.with_suffix(".json").read_text())
     assert sidecar["classes"] == list(STL10)
     assert (sidecar["rows"], sidecar["dimensions"], sidecar["settings"]) == (10, 8, {"seed": 0})
-    again = save_text_features(tmp_path / "b", "stl10", made, encoder(seed=0), STL10)
+    cached_text_features(tmp_path / "b", "stl10", encoder(seed=0), STL10)
+    again = tmp_path / "b" / "stl10" / "clip-fake" / "text.npy"
     for suffix in (".npy", ".json"):
         assert again.with_suffix(suffix).read_bytes() == path.with_suffix(suffix).read_bytes()
-    with pytest.raises(ValueError, match=r"10 classes"):
-        save_text_features(tmp_path, "stl10", made[:9], encoder(), STL10)
 
 
-def test_stale_caches_are_refused_and_made_anew(tmp_path, monkeypatch):
+def test_stale_caches_are_refused_and_recomputed(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"text.json"):
         load_text_features(tmp_path, "stl10", "clip-fake", STL10)
     made = cached_text_features(tmp_path, "stl10", encoder(weights="a"), STL10)
     stale = {"settings": {"weights": "b"}}, {"class_names": STL10[::-1]}
     for change in stale:
-        with pytest.raises(ValueError, match=r"text.npy is stale"):
+        with pytest.raises(ValueError, match=r"stl10 in clip-fake .*are stale"):
             load_text_features(tmp_path, "stl10", "clip-fake", **{"class_names": STL10, **change})
     other = cached_text_features(tmp_path, "stl10", encoder(weights="a"), STL10[::-1])
     np.testing.assert_array_equal(other, made[::-1])
@@ -244,69 +244,13 @@ def test_stale_caches_are_refused_and_made_anew(tmp_path, monkeypatch):
         load_text_features(tmp_path, "stl10", "clip-fake", ["cat", "dog"])
 
 
-def test_a_cache_with_other_bytes_is_refused_and_made_anew(tmp_path):
+def test_a_cache_with_other_bytes_is_refused_and_recomputed(tmp_path):
     made = cached_text_features(tmp_path, "stl10", encoder(), STL10)
     np.save(tmp_path / "stl10" / "clip-fake" / "text.npy", made[::-1])
     with pytest.raises(ValueError, match=r"checksum"):
         load_text_features(tmp_path, "stl10", "clip-fake", STL10)
     np.testing.assert_array_equal(made, cached_text_features(tmp_path, "stl10", encoder(), STL10))
     np.testing.assert_array_equal(made, load_text_features(tmp_path, "stl10", "clip-fake", STL10))
-
-
-@pytest.fixture
-def spaces():
-    """Text features (5, 6) and image features (23, 6) of any length."""
-    rng = np.random.default_rng(0)
-    texts = rng.normal(size=(5, 6))
-    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
-    return texts, rng.normal(size=(23, 6)) * rng.uniform(0.1, 10, size=(23, 1))
-
-
-def test_prediction_is_the_largest_cosine_and_its_softmax(spaces, monkeypatch):
-    texts, images = spaces
-    cosines = [[i @ t / np.linalg.norm(i) for t in texts] for i in images]
-    weights = np.exp(100 * np.array(cosines))
-    for block in (text.BLOCK, 24, 1):
-        monkeypatch.setattr(text, "BLOCK", block)  # rows at a time: all, four, one
-        classifier = ZeroShot(texts)
-        labels = classifier.predict(images)
-        assert labels.dtype == np.int64
-        assert labels.tolist() == np.argmax(cosines, axis=1).tolist()
-        shares = classifier.predict_proba(images)
-        assert shares.dtype == np.float32
-        np.testing.assert_allclose(shares, weights / weights.sum(1, keepdims=True), atol=1e-4)
-
-
-def test_a_factor_common_to_all_images_or_half_precision_changes_no_label(spaces):
-    texts, images = spaces
-    labels = ZeroShot(texts).predict(images)
-    np.testing.assert_array_equal(ZeroShot(3 * texts).predict(7 * images), labels)
-    np.testing.assert_array_equal(ZeroShot(texts).predict(images.astype(np.float16)), labels)
-
-
-def test_rows_and_results_may_be_memory_maps(spaces, tmp_path):
-    texts, images = spaces
-    np.save(tmp_path / "images.npy", images.astype(np.float32))
-    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    out = np.lib.format.open_memmap(tmp_path / "out.npy", "w+", np.float32, (23, 5))
-    assert ZeroShot(texts).predict_proba(mapped, out=out) is out
-    np.testing.assert_array_equal(out, ZeroShot(texts).predict_proba(images.astype(np.float32)))
-
-
-def test_features_of_another_model_or_without_direction_are_refused(spaces):
-    texts, images = spaces
-    classifier = ZeroShot(texts)
-    for bad in (images[:, :5], images[0]):
-        with pytest.raises(ValueError, match=r"\(n, 6\)"):
-            classifier.predict(bad)
-    for value in (0.0, np.nan, np.inf):
-        with pytest.raises(ValueError, match=r"no direction"):
-            classifier.predict(np.full((2, 6), value))
-    with pytest.raises(ValueError, match=r"\(C, d\)"):
-        ZeroShot(texts[0])
-    with pytest.raises(ValueError, match=r"\(23, 4\)"):
-        classifier.predict_proba(images, out=np.empty((23, 4)))
-    assert classifier.predict(images[:0]).shape == (0,)
 
 
 def open_clip_encoder(model, name: str) -> SimpleNamespace:
@@ -327,7 +271,7 @@ def check_end_to_end(model, size: int, root: Path) -> None:
     from open_clip import build_zero_shot_classifier, get_tokenizer
 
     encoder = open_clip_encoder(model, "clip-random")
-    features = cached_text_features(root, "stl10", encoder, STL10, batch_size=16)
+    features = cached_text_features(root, "stl10", encoder, STL10)
     with torch.inference_mode():
         expected = build_zero_shot_classifier(
             model,

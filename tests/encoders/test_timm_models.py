@@ -24,7 +24,7 @@ from tests.helpers.shallow import (
     slow_but,
 )
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 # columns of the space; millions of parameters without a classifier, as the models' authors say
 SIZES = {
     "dinov2-vit-s-14": (384, 22),
@@ -87,8 +87,8 @@ def test_short_precisions_work(name, dtype):
 
 
 PREPROCESSING = {
-    "dinov2-vit-s-14": (Image.BICUBIC, MEAN, DEVIATION, False),
-    "dino-vit-s-16": (Image.BICUBIC, MEAN, DEVIATION, False),
+    "dinov2-vit-s-14": (Image.BICUBIC, MEAN, STD, False),
+    "dino-vit-s-16": (Image.BICUBIC, MEAN, STD, False),
     "bit": (Image.BILINEAR, (0.5,) * 3, (0.5,) * 3, True),
 }
 
@@ -96,7 +96,7 @@ PREPROCESSING = {
 @pytest.mark.parametrize("name", PREPROCESSING)
 def test_preprocessing_is_the_references_to_the_last_bit(name):
     encoder = shallow_encoder(name)
-    loaded = pickle.loads(pickle.dumps(encoder.preprocess))  # as a loader process has it
+    loaded = pickle.loads(pickle.dumps(encoder.preprocess))  # as a DataLoader worker has it
     for mode, image in sample_images().items():
         expected = reference_preprocess(image, 256, 224, *PREPROCESSING[name])
         for preprocess in (encoder.preprocess, loaded):
@@ -224,11 +224,11 @@ def test_any_model_of_timm_from_a_file_without_its_classifier(tmp_path):
     with torch.inference_mode():
         expected = source.forward_head(source.forward_features(batch), pre_logits=True)
     torch.testing.assert_close(encoder.encode(batch), expected)
-    with pytest.raises(ValueError, match=r"another model's weights: it lacks .* more; it has besi"):
+    with pytest.raises(ValueError, match=r"weights: .* missing keys .* unexpected keys"):
         timm_models.build("dino-vit-s-16", tmp_path / "w.pt", "pretrained")
 
 
-def test_a_failed_fetch_is_said(monkeypatch):
+def test_a_failed_fetch_is_reported(monkeypatch):
     def offline(name, **options):
         raise OSError(f"no way to {name}")
 

@@ -51,7 +51,7 @@ def sample_images():
     return modes | {"tall": image.convert("RGB").crop((0, 0, 61, 233)), "tiny": small}
 
 
-def reference_preprocess(image, resize, crop, resample, mean, deviation, rgb_first=False):
+def reference_preprocess(image, resize, crop, resample, mean, std, rgb_first=False):
     """The published preprocessing in PIL and NumPy: (3, crop, crop) float32.
 
     The shorter side becomes `resize`, the longer keeps the proportion and is rounded down.
@@ -64,5 +64,5 @@ def reference_preprocess(image, resize, crop, resample, mean, deviation, rgb_fir
     left, top = (round((side - crop) / 2) for side in image.size)
     image = image.crop((left, top, left + crop, top + crop)).convert("RGB")
     pixels = np.asarray(image, np.float32).transpose(2, 0, 1) / np.float32(255)
-    mean, deviation = (np.array(part, np.float32)[:, None, None] for part in (mean, deviation))
-    return (pixels - mean) / deviation
+    mean, std = (np.array(part, np.float32)[:, None, None] for part in (mean, std))
+    return (pixels - mean) / std

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hume_turtle.datasets.counts import reported_sizes
 from PIL import Image, ImageDraw
 
-from hume_turtle.datasets.counts import reported_sizes
 from hume_turtle.datasets.registry import BUILDERS
 from hume_turtle.encoders.registry import encoder_names
 from hume_turtle.pipeline.suite import Suite, estimator_class

@@ -58,7 +58,7 @@ def test_what_is_no_task_is_refused(tmp_path):
     for heads in (HEADS[:1], (HEADS[0], HEADS[1][:2]), (HEADS[0], HEADS[1] * np.nan), ()):
         with pytest.raises(ValueError, match=r"heads of shapes"):
             Task("turtle", "stl10", NAMES, heads, "")
-    with pytest.raises(ValueError, match=r"method 'k-means'"):
+    with pytest.raises(ValueError, match=r"got 'k-means'"):
         Task("k-means", "stl10", NAMES, HEADS, "")
     with pytest.raises(ValueError, match=r"6 dimensions|4 dimensions"):
         TURTLE.predict(SPACES[::-1])
@@ -130,14 +130,14 @@ def root(tmp_path):
 
 
 def test_scores_are_those_of_the_labeling(root):
-    scores, left_out = run(root)
+    scores, skipped = run(root)
     truth, labels = np.load(root / "labels" / "stl10" / "test.npy"), TURTLE.predict(SPACES)
     assert list(scores) == ["dataset", "method", "spaces", "seed", "split", "metric", "value"]
     assert set(scores["spaces"]) == {"+".join(NAMES)}
     assert set(scores["metric"]) == {"cluster_accuracy", "mean_per_class_accuracy", "ari", "nmi"}
     assert value(scores, "cluster_accuracy") == cluster_accuracy(truth, labels) == 0.8
     assert value(scores, "ari") == adjusted_rand_score(truth, labels)
-    assert left_out.empty
+    assert skipped.empty
 
 
 def test_what_cannot_be_scored_is_listed_with_its_reason(root):
@@ -153,8 +153,8 @@ def test_what_cannot_be_scored_is_listed_with_its_reason(root):
     broken = root / "tasks" / "stl10" / "hume" / "moco+dino" / "3.npz"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"broken")
-    scores, left_out = run(root)
-    reasons = {(d, s): r for d, _, s, _, r in left_out.itertuples(index=False)}
+    scores, skipped = run(root)
+    reasons = {(d, s): r for d, _, s, _, r in skipped.itertuples(index=False)}
     assert set(scores["dataset"]) == {"stl10"}
     assert set(scores["spaces"]) == {"+".join(NAMES)}
     assert "no sidecar" in reasons["stl10", "bit"]
@@ -163,7 +163,7 @@ def test_what_cannot_be_scored_is_listed_with_its_reason(root):
     assert "50" in reasons["dtd", "+".join(NAMES)]
     assert "not a saved task" in reasons["stl10", "moco+dino"]
     assert "folder" in reasons["cifar10", "elsewhere"]
-    assert len(left_out) == 6
+    assert len(skipped) == 6
 
 
 def test_hume_needs_its_first_space_only_and_votes(root):
@@ -172,13 +172,13 @@ def test_hume_needs_its_first_space_only_and_votes(root):
     for seed, rows in zip((2, 10, 7, 1), permuted):
         save(root, hume_task(rows), str(seed))
     save_labels(root / "labels", "stl10", "test", (SPACES[0] @ ROWS.T).argmax(1))
-    scores, left_out = run(root)
+    scores, skipped = run(root)
     hume = scores[scores["method"] == "hume"]
     assert list(dict.fromkeys(hume["seed"])) == ["1", "2", "7", "10", "vote"]
     for seed in ("2", "7", "10", "vote"):  # three of four agree, under other names
         assert value(hume, "cluster_accuracy", seed=seed) == 1
     assert value(hume, "cluster_accuracy", seed="1") < 1
-    assert left_out.empty
+    assert skipped.empty
 
 
 def test_all_rows_are_train_then_test(root):
@@ -187,7 +187,7 @@ def test_all_rows_are_train_then_test(root):
     save_labels(root / "labels", "stl10", "train", TURTLE.predict([z[:9] for z in SPACES]))
     scores, _ = run(root, "all")
     assert value(scores, "cluster_accuracy", split="all") == pytest.approx(49 / 59)
-    with pytest.raises(ValueError, match=r"split 'val'"):
+    with pytest.raises(ValueError, match=r"got 'val'"):
         run(root, "val")
 
 

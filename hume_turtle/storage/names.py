@@ -1,0 +1,10 @@
+"""Names of datasets, methods and spaces, as this project writes them in files and folders."""
+
+from __future__ import annotations
+
+import re
+
+
+def slug(name: str) -> str:
+    """A published name as this project writes it: "CLIP ViT-L/14" becomes "clip-vit-l-14"."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
