@@ -103,8 +103,12 @@ def _check_finite(k: int, space, chunk: int = 1 << 12) -> None:
     """In chunks, so that a memory map is never held whole in memory."""
     bad = 0
     for i in range(0, len(space), chunk):
-        part = torch.as_tensor(space[i : i + chunk]).to(torch.float32)
-        bad += int((~torch.isfinite(part)).sum())
+        part = space[i : i + chunk]
+        if isinstance(part, Tensor):
+            bad += int((~torch.isfinite(part.to(torch.float32))).sum())
+        else:
+            with np.errstate(over="ignore"):
+                bad += int((~np.isfinite(part.astype(np.float32, copy=False))).sum())
     if bad:
         raise ValueError(f"space {k} holds {bad} values that are NaN or infinite in float32")
 

@@ -16,14 +16,18 @@ LINES = {  # tqdm's settings for a file, and for worker processes that share one
 def progress(steps=None, total: int | None = None, label: str = "", **options):
     """tqdm's progress of a loop on standard error; `TQDM_DISABLE=1` switches it off.
 
+    Without tqdm, which fitting does not need, the steps are given back as they are.
+
     Args:
         steps: what is looped over; None for a bar whose `update(n)` the caller calls.
         total: number of steps.
         label: what a step belongs to.
         options: further options of tqdm, such as `initial` and `unit`.
     """
-    from tqdm import tqdm
-
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return steps
     if sys.stderr is None:
         options = {"disable": True, **options}
     elif not sys.stderr.isatty() or multiprocessing.parent_process() is not None:

@@ -171,14 +171,14 @@ def test_bad_settings_are_refused_before_any_work(kind, name, spaces):
 
 def test_check_number_takes_numpy_numbers_and_names_the_bound():
     for value in (2, np.int8(2), np.uint64(2)):
-        check_number("steps", value, 1, whole=True)
+        check_number("steps", value, 1, integer=True)
     for value in (0.5, 1, np.float16(0.5), np.int64(1)):
-        check_number("lr", value, 0, open_low=True)
+        check_number("lr", value, 0, exclusive=True)
     check_number("gamma", 0, 0)
-    with pytest.raises(ValueError, match=r"lr=0: a number above 0"):
-        check_number("lr", 0, 0, open_low=True)
-    with pytest.raises(ValueError, match=r"steps=1.5: a whole number of at least 1"):
-        check_number("steps", 1.5, 1, whole=True)
+    with pytest.raises(ValueError, match=r"lr=0 must be a number > 0"):
+        check_number("lr", 0, 0, exclusive=True)
+    with pytest.raises(ValueError, match=r"steps=1.5 must be an integer >= 1"):
+        check_number("steps", 1.5, 1, integer=True)
 
 
 @BOTH
@@ -214,7 +214,7 @@ def test_a_fit_that_ran_away_is_an_error(kind, spaces):
 
 
 def variants(space, tmp_path):
-    """The same whole numbers in every guise."""
+    """The same integers in every guise."""
     np.save(tmp_path / "half.npy", space.astype(np.float16))
     readonly = space.copy()
     readonly.flags.writeable = False
@@ -278,7 +278,7 @@ def awkward():
     yield "smallest", space * np.float32(1e-38)
     yield "large", space * np.float32(1e4)
     yield "half's largest", np.full((12, 4), 65504, np.float16)
-    yield "whole numbers", np.arange(48).reshape(12, 4)
+    yield "integers", np.arange(48).reshape(12, 4)
 
 
 @BOTH
@@ -353,6 +353,8 @@ def test_round_trip_to_the_bit(fitted, spaces, tmp_path):
         elif name == "history_":
             assert list(values) == list(restored)
             assert all((values[key] == restored[key]).all() for key in values)
+        elif name == "precision_":
+            assert values == restored == "fp32"
         elif name.endswith("_"):
             assert values.dtype == restored.dtype
             np.testing.assert_array_equal(values, restored)
@@ -428,7 +430,7 @@ def test_a_file_of_another_format_is_refused(fitted, tmp_path):
     with np.load(path) as file:
         header = json.loads(str(file["header"]))
     for change in (
-        {"format": 2},
+        {"format": 1},
         {"format": None},
         {"settings": {**header["settings"], "n_classes": 1}},
         {"settings": {**header["settings"], "n_classes": 4}},
@@ -583,7 +585,7 @@ def test_defaults_are_the_published_ones():
         "outer_lr": 1e-3,
         "batch_size": 10_000,
         "warm_start": False,
-        "precision": "auto",
+        "precision": "fp32",
         "recipe": "published",
         "seed": 0,
         "device": "auto",
@@ -604,7 +606,7 @@ def test_defaults_are_the_published_ones():
         "inner": "exact",
         "rank": None,
         "recipe": "published",
-        "precision": "auto",
+        "precision": "fp32",
         "n_runs": 1,
         "seed": 0,
         "device": "auto",
@@ -624,11 +626,12 @@ def test_groups_are_alike_but_for_the_named_settings():
     assert groups([a, b], apart_from=()) == [[a], [b]]
 
 
-def test_check_spaces_keeps_half_precision_and_memory_maps(tmp_path):
+def test_check_spaces_keeps_the_precision_and_memory_maps(tmp_path):
     np.save(tmp_path / "z.npy", np.ones((4, 3), np.float16))
     mapped = np.load(tmp_path / "z.npy", mmap_mode="r")
     (space,) = check_spaces(mapped)
     assert space.dtype == np.float16
     assert np.shares_memory(space, mapped)
-    assert check_spaces([np.ones((4, 3))])[0].dtype == np.float32
+    assert check_spaces([np.ones((4, 3))])[0].dtype == np.float64
+    assert check_spaces([np.ones((4, 3), int)])[0].dtype == np.float32
     assert check_spaces(torch.ones(4, 3).bfloat16())[0].dtype == torch.bfloat16

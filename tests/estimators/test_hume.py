@@ -133,7 +133,7 @@ def test_objective_against_finite_differences(eta):
     space1, space2 = problem.z1[index], HeadSpace(with_constant(problem.z2)[index])
 
     def loss(rows):
-        return hume_solver.hume_objective(
+        return hume_solver.hume_loss(
             rows,
             space1,
             space2,
@@ -269,10 +269,10 @@ def test_subsets_hold_distinct_rows():
     assert len({tuple(s.tolist()) for s in torch.stack(draws).view(-1, 8)}) == 24
 
 
-def test_unit_rows():
+def test_l2_normalise():
     rows = np.array([[3, 4], [0, 0], [3e-30, 4e-30], [3e30, 4e30], [0, -2]], np.float32)
     expected = [[0.6, 0.8], [0, 0], [0.6, 0.8], [0.6, 0.8], [0, -1]]
-    np.testing.assert_allclose(hume.unit_rows(rows, CPU), expected, rtol=1e-6)
+    np.testing.assert_allclose(hume.l2_normalise(rows, CPU), expected, rtol=1e-6)
 
 
 def test_the_scale_of_the_first_space_does_not_matter(blobs):
@@ -507,7 +507,7 @@ def test_fast_decides_its_settings_itself(blobs, name):
 
 
 def test_unknown_recipe(blobs):
-    with pytest.raises(ValueError, match="recipe='slow': one of published, fast"):
+    with pytest.raises(ValueError, match="recipe='slow' must be one of published, fast"):
         Hume(3, recipe="slow").fit(blobs(30, 3, (5, 4))[0])
 
 

@@ -124,7 +124,7 @@ def test_estimators_refuse_before_any_work(blobs):
         ({"rank": 5}, "rank=5: space 1 has 4 dimensions"),
         ({"rank": 1}, "rank=1 drops"),
         ({"rank": 0}, "rank=0"),
-        ({"inner": "rough"}, "inner='rough': one of exact, coarse"),
+        ({"inner": "rough"}, "inner='rough' must be one of exact, coarse"),
     ):
         with pytest.raises(ValueError, match=message):
             Hume(3, outer_steps=10**9).fit_many(spaces, [{"outer_steps": 1}, changes])

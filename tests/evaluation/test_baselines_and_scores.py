@@ -137,10 +137,10 @@ def test_bad_input():
     for fit in (lambda z: kmeans(z, 3), lambda z: linear_probe(z, labels),
                 lambda z: generalization_score(z, labels)):  # fmt: skip
         for spaces, message in (
-            ([features, broken], "space 1 holds 2 NaN or infinite values"),
-            ([features, features[:9]], r"different numbers of rows: \[150, 9\]"),
-            ([], "empty list"),
-            (features[0], r"space 0 must be a matrix of rows, not of shape \(6,\)"),
+            ([features, broken], "space 1 holds 2 values that are NaN or infinite"),
+            ([features, features[:9]], "space 1 has 9 rows, but space 0 has 150"),
+            ([], "the list of spaces is empty"),
+            (features[0], r"space 0 has 1 dimension\(s\) with shape \(6,\)"),
         ):
             with pytest.raises(ValueError, match=message):
                 fit(spaces)
