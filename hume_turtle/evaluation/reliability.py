@@ -6,10 +6,10 @@ These are evaluations: the labelings are final, and the true labels only score t
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from hume_turtle.estimators.voting import majority_vote, match_clusters, matched
 from hume_turtle.evaluation.metrics import cluster_accuracy
-from hume_turtle.reporting.tables import cell
 
 
 def scored_vote(run_labels: np.ndarray, run_scores: np.ndarray, n_classes: int) -> np.ndarray:
@@ -45,8 +45,6 @@ def aggregation_curve(y, run_labels, run_scores, n_classes: int, draws: int = 10
     Raises:
         ValueError: rows do not agree, or runs that have no score.
     """
-    import pandas as pd
-
     run_labels, run_scores = np.asarray(run_labels), np.asarray(run_scores)
     total = len(run_labels)
     if run_labels.shape != (len(run_scores), len(y)):
@@ -89,8 +87,6 @@ def reliability_curve(y, labels, confidence):
     Raises:
         ValueError: rows do not agree.
     """
-    import pandas as pd
-
     y, labels, confidence = np.asarray(y), np.asarray(labels), np.asarray(confidence)
     if not len(y) == len(labels) == len(confidence):
         raise ValueError(
@@ -115,76 +111,11 @@ def reliability_curve(y, labels, confidence):
 
 
 def mean_reliability(curves):
-    """The mean of several seeds' `reliability_curve`: kept, mean, deviation, seeds.
+    """The mean of several seeds' `reliability_curve`: kept, mean, std, seeds.
 
     A curve that ends before the others, because its classes are smaller, stays where it ended.
     """
-    import pandas as pd
-
     sides = [curve.set_index("kept")["cluster_accuracy"] for curve in curves]
     values = pd.concat(sides, axis=1).sort_index().ffill()  # (kept, seeds)
-    table = pd.DataFrame({"mean": values.mean(axis=1), "deviation": values.std(axis=1)})
+    table = pd.DataFrame({"mean": values.mean(axis=1), "std": values.std(axis=1)})
     return table.assign(seeds=len(sides)).reset_index()
-
-
-def aggregation_overview(curves, datasets):
-    """Every `aggregation_curve` as one long table, and what people read of it.
-
-    Args:
-        curves: (dataset, spaces) to curve.
-        datasets: all of the suite: those without a curve get dashes.
-
-    Returns:
-        the long table, with columns dataset and spaces before the curve's; and a DataFrame of
-        strings in percent, a row a curve, with all runs taken together.
-    """
-    rows = []
-    for (dataset, spaces), curve in curves.items():
-        singles, last = 100 * curve.loc[curve["runs"] == 1, "single"], curve.iloc[-1]
-        row = [dataset, spaces, str(int(last["runs"])), cell(singles.mean(), singles.std())]
-        row += [f"{x:.1f}" for x in (singles.min(), singles.max(), 100 * last["best"])]
-        rows.append([*row, f"{100 * last['vote']:.1f}"])
-    names = ["runs", "single run", "lowest", "highest", "best by score", "majority vote"]
-    columns = ["runs", "draw", "single", "best", "vote"]
-    return _long(curves, columns), _with_dashes(rows, names, datasets)
-
-
-def reliability_overview(curves, datasets, kept=(1, 4, 16, 64, 256)):
-    """Every `mean_reliability` as one long table, and what people read of it.
-
-    Args:
-        curves: dataset to spaces to curve.
-        datasets: all of the suite: those without a curve get dashes.
-        kept: of each class, the columns that are shown; and all.
-
-    Returns:
-        the long table, and a DataFrame of strings, "mean ± deviation" in percent.
-    """
-    flat = {
-        (dataset, spaces): c for dataset, lines in curves.items() for spaces, c in lines.items()
-    }
-    rows = []
-    for key, curve in flat.items():
-        at = 100 * curve.set_index("kept")[["mean", "deviation"]]
-        shown = [at.loc[k] if k in at.index else at.iloc[-1] for k in kept] + [at.iloc[-1]]
-        rows.append([*key, *(cell(*values) for values in shown)])
-    names = [f"{k} a class" for k in kept] + ["all"]
-    return _long(flat, ["kept", "mean", "deviation", "seeds"]), _with_dashes(rows, names, datasets)
-
-
-def _long(curves, columns):
-    """Curves below each other, behind their dataset and spaces."""
-    import pandas as pd
-
-    parts = [c.assign(dataset=key[0], spaces=key[1]) for key, c in curves.items()]
-    whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return whole.reindex(columns=["dataset", "spaces", *columns])
-
-
-def _with_dashes(rows, names, datasets):
-    """A DataFrame of these rows, and one of dashes for every dataset that has none."""
-    import pandas as pd
-
-    missing = [d for d in datasets if d not in {row[0] for row in rows}]
-    rows = [*rows, *([d, *"–" * (1 + len(names))] for d in missing)]
-    return pd.DataFrame(rows, columns=["dataset", "spaces", *names])
