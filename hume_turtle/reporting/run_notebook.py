@@ -20,7 +20,7 @@ import nbformat
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from hume_turtle.storage.files import atomic_write
@@ -37,8 +37,6 @@ def execute_notebook(
     source: str | Path,
     destination: str | Path,
     parameters: Mapping[str, Any] | None = None,
-    *,
-    timeout: float | None = None,
 ) -> Path:
     """Execute a notebook and write it, normalised, to its place.
 
@@ -50,17 +48,17 @@ def execute_notebook(
         source: the notebook; outputs it may hold are ignored.
         destination: where the executed notebook goes; its folder is made.
         parameters: values of plain JSON types for names in the `parameters` cell.
-        timeout: seconds that one cell may take; None for no limit.
 
     Raises:
-        ValueError: unknown parameter, or a value that JSON cannot hold; nothing has run then.
-        NotebookError: a cell raised, called `sys.exit`, ran out of time, or ended the kernel.
+        ValueError: unknown parameter; nothing has run then.
+        TypeError: a value that JSON cannot hold; likewise.
+        NotebookError: a cell raised, called `sys.exit`, or ended the kernel.
     """
     source, destination = Path(source), Path(destination)
     failed = destination.with_suffix(".failed.ipynb")
     notebook = read_source(source, parameters or {})
     try:
-        run_cells(notebook, timeout, source.name)
+        run_cells(notebook, source.name)
     except NotebookError as error:
         _write(notebook, failed)
         raise NotebookError(f"{error}\nThe notebook as it stopped: {failed}") from error.__cause__
@@ -73,8 +71,8 @@ def read_source(source: str | Path, parameters: Mapping[str, Any]) -> NotebookNo
     """Read a notebook as its author wrote it, without outputs, and inject parameters.
 
     Raises:
-        ValueError: no such notebook, or not one; a name that the `parameters` cell does not assign;
-            a value that JSON cannot hold.
+        ValueError: no such notebook, or not one; a name that the `parameters` cell does not assign.
+        TypeError: a value that JSON cannot hold.
     """
     try:
         notebook = nbformat.read(source, as_version=4)
@@ -87,37 +85,23 @@ def read_source(source: str | Path, parameters: Mapping[str, Any]) -> NotebookNo
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     declared = next((i for i, cell in enumerate(notebook.cells) if DECLARED in _tags(cell)), -1)
-    names = _assigned(notebook.cells[declared].source) if declared >= 0 else []
+    tree = ast.parse(notebook.cells[declared].source if declared >= 0 else "")
+    names = [
+        n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    ]
     if unknown := sorted(set(parameters) - set(names)):
         known = ", ".join(names) or "none"
         raise ValueError(f"{source} has no parameter {', '.join(unknown)}; it has {known}")
-    for name, value in parameters.items():
-        try:
-            json.dumps(value)
-        except TypeError:
-            kind = type(value).__name__
-            raise ValueError(
-                f"parameter {name} is of type {kind}; use numbers, strings, lists or dicts"
-            ) from None
     if parameters:
-        lines = [f"{name} = {value!r}" for name, value in parameters.items()]
-        cell = nbformat.v4.new_code_cell("\n".join(["# Parameters", *lines]))
+        plain = json.loads(json.dumps(dict(parameters)))  # what repr() writes as Python
+        lines = ["# Parameters", *(f"{name} = {value!r}" for name, value in plain.items())]
+        cell = nbformat.v4.new_code_cell("\n".join(lines))
         cell.metadata["tags"] = [INJECTED]
         notebook.cells.insert(declared + 1, cell)
     return normalise(notebook)
 
 
-def _assigned(source: str) -> list[str]:
-    """The names assigned at the top level of a cell, in order."""
-    names = []
-    for statement in ast.parse(source).body:
-        if isinstance(statement, (ast.Assign, ast.AnnAssign)):
-            targets = getattr(statement, "targets", None) or [statement.target]
-            names += [target.id for target in targets if isinstance(target, ast.Name)]
-    return names
-
-
-def run_cells(notebook: NotebookNode, timeout: float | None, name: str) -> None:
+def run_cells(notebook: NotebookNode, name: str) -> None:
     """Run all cells in a kernel of their own; their outputs are added to `notebook`.
 
     Raises:
@@ -135,7 +119,7 @@ def run_cells(notebook: NotebookNode, timeout: float | None, name: str) -> None:
         client = NotebookClient(
             notebook,
             AsyncKernelManager(kernel_name="python3", kernel_spec_manager=kernels),
-            timeout=timeout,
+            timeout=None,
             coalesce_streams=True,
             record_timing=False,
             extra_arguments=["--log-level=CRITICAL"],
@@ -144,7 +128,7 @@ def run_cells(notebook: NotebookNode, timeout: float | None, name: str) -> None:
             for index, cell in enumerate(notebook.cells):
                 try:
                     client.execute_cell(cell, index)
-                except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+                except (CellExecutionError, DeadKernelError) as error:
                     before = [INJECTED in _tags(other) for other in notebook.cells[:index]]
                     position = index + 1 - sum(before)
                     raise NotebookError(_failure(name, position, cell.source, error)) from error
@@ -159,19 +143,14 @@ def _failure(name: str, position: int, source: str, error: Exception) -> str:
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """Return a copy without whatever differs between two runs of the same notebook.
-
-    Cell ids become positions; execution metadata, stderr and object addresses go; so does the path
-    of the current directory, which says where the checkout lies.
-    """
+    """Return a copy without ids, metadata and stderr, which differ from run to run."""
     notebook = copy.deepcopy(notebook)
     for position, cell in enumerate(notebook.cells, 1):
         tags = [tag for tag in _tags(cell) if tag in (DECLARED, INJECTED)]
         cell.id = f"cell-{position}"
         cell.metadata = NotebookNode({"tags": tags} if tags else {})
         if cell.cell_type == "code":
-            kept = [output for output in cell.outputs if output.get("name") != "stderr"]
-            cell.outputs = [_normalise_output(output) for output in kept]
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     language = {"name": "python", "file_extension": ".py"}
     notebook.metadata = NotebookNode({"kernelspec": kernel, "language_info": language})
@@ -179,23 +158,12 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def _normalise_output(output: NotebookNode) -> NotebookNode:
-    if "text" in output:
-        output.text = _neutral(output.text)
-    for kind, content in output.get("data", {}).items():
-        if isinstance(content, str) and not kind.startswith("image/"):
-            output.data[kind] = _neutral(content)
-    return output
-
-
-def _neutral(text: str) -> str:
-    return ADDRESS.sub("", text).replace(os.getcwd() + os.sep, "").replace(os.getcwd(), ".")
-
-
 def _tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
 def _write(notebook: NotebookNode, destination: Path) -> None:
+    """Write the file without object addresses and the path of the current directory."""
+    text = ADDRESS.sub("", nbformat.writes(notebook)) + "\n"
     with atomic_write(destination, "w", encoding="utf-8") as file:
-        file.write(nbformat.writes(notebook) + "\n")
+        file.write(text.replace(os.getcwd() + os.sep, "").replace(os.getcwd(), "."))

@@ -245,9 +245,9 @@ def reliability_overview(curves, datasets, kept=(1, 4, 16, 64, 256)):
 
 def _joined(curves, columns: Sequence[str]) -> pd.DataFrame:
     """Curves below each other, behind their dataset and spaces."""
-    parts = [c.assign(dataset=key[0], spaces=key[1]) for key, c in curves.items()]
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return table.reindex(columns=["dataset", "spaces", *columns])
+    keys = ["dataset", "spaces"]
+    table = pd.concat(curves, names=keys).reset_index(keys) if curves else pd.DataFrame()
+    return table.reindex(columns=[*keys, *columns])
 
 
 def _with_dashes(rows: list, names: Sequence[str], datasets: Sequence[str]) -> pd.DataFrame:
