@@ -20,6 +20,7 @@ KINDS = (".png", ".svg", ".csv", ".md")
 def save_figure(fig: Figure, folder: str | Path, name: str) -> list[Path]:
     """Write `<folder>/<name>.png` and `.svg`; the same figure gives the same bytes."""
     paths = [Path(folder, f"{name}.png"), Path(folder, f"{name}.svg")]
+    # Else SVG ids differ from run to run, and text where the font is missing.
     settings = {"svg.hashsalt": "hume-turtle", "svg.fonttype": "path"}
     for path in paths:
         kind = path.suffix[1:]

@@ -22,20 +22,14 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 11,
-    "axes.labelsize": 10,
     "axes.grid": True,
     "axes.prop_cycle": plt.cycler(color=COLOURS),
     "grid.color": RULE,
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
-    "font.size": 10,
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
     "legend.fontsize": 9,
     "legend.frameon": False,
-    "figure.dpi": 100,
-    "savefig.bbox": "tight",
-    "svg.hashsalt": "hume-turtle",  # else SVG ids differ from run to run
-    "svg.fonttype": "path",  # text looks the same where the font is missing
 }
 
 

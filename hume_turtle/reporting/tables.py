@@ -54,10 +54,9 @@ def benchmark_table(scores, numbers, *, unrun: bool = False) -> pd.DataFrame:
     count = table["dataset"].nunique()
     whole = table.groupby(of_method).filter(lambda rows: len(rows) == count)
     means = whole.groupby(of_method, as_index=False)["mean"].mean().assign(dataset="mean")
-    published = [(*published_name(row), row["reported"]) for _, row in numbers.iterrows()]
-    published = pd.DataFrame(published, columns=[*KEYS, "reported"]).drop_duplicates(
-        KEYS, keep="last"
-    )
+    known = {published_name(row): row["reported"] for _, row in numbers.iterrows()}
+    rows = [(*key, number) for key, number in known.items()]
+    published = pd.DataFrame(rows, columns=[*KEYS, "reported"])
     table = pd.concat([table, means], ignore_index=True)
     table = table.merge(published, how="outer" if unrun else "left", on=KEYS)
     table["difference"] = table["mean"] - table["reported"].astype(float)
@@ -231,9 +230,7 @@ def reliability_overview(curves, datasets, kept=(1, 4, 16, 64, 256)):
     Returns:
         the long table, and a DataFrame of strings, "mean ± std" in percent.
     """
-    flat = {
-        (dataset, spaces): c for dataset, lines in curves.items() for spaces, c in lines.items()
-    }
+    flat = {(dataset, s): curve for dataset, lines in curves.items() for s, curve in lines.items()}
     rows = []
     for key, curve in flat.items():
         at = 100 * curve.set_index("kept")[["mean", "std"]]

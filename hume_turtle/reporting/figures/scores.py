@@ -41,7 +41,7 @@ def plot_benchmark(frame: pd.DataFrame, metric: str = "cluster_accuracy") -> Fig
         ValueError: no row of that metric.
     """
     frame = _rows_of(frame, metric)
-    summary = frame.groupby(["spaces", "dataset", "method"])["value"].agg(["mean", "std"])
+    summary = 100 * frame.groupby(["spaces", "dataset", "method"])["value"].agg(["mean", "std"])
     order = frame.groupby("dataset")["value"].mean().sort_values().index
     methods = in_order(frame["method"])
     combinations = sorted(frame["spaces"].unique(), key=lambda s: (s.count("+"), s))
@@ -49,15 +49,18 @@ def plot_benchmark(frame: pd.DataFrame, metric: str = "cluster_accuracy") -> Fig
     rows = math.ceil(len(combinations) / columns)
     size = (1.6 + 2.7 * columns, 0.9 + rows * (0.6 + 0.13 * len(order) * max(2, len(methods))))
     fig, axes = panels(len(combinations), size, columns, sharex=True, sharey=True)
-    low = left_edge(100 * summary["mean"])
+    low = left_edge(summary["mean"])
     missing = False
     for i, (ax, spaces) in enumerate(zip(axes, combinations, strict=True)):
-        missing |= _draw_panel(ax, summary.loc[spaces], order, methods, low)
+        values = summary.loc[spaces].unstack("method").reindex(order)
+        _draw_panel(ax, values, methods, low)
+        missing |= values["mean"].isna().any(axis=None)
         ax.set(title=spaces_name(spaces), xlim=(low, 101.5))
         if i % columns:  # not the left one
             ax.tick_params(axis="y", length=0)
     fig.get_layout_engine().set(wspace=0.06)  # tick labels of neighbours stay apart
-    fig.supxlabel(f"{words(metric)} (%)" + ";  × missing" * missing, fontsize=10)
+    note_missing = ";  × missing" if missing else ""
+    fig.supxlabel(f"{words(metric)} (%){note_missing}", fontsize=10)
     legend_above(fig, [legend_entry(method_name(m), **method_look(m)) for m in methods], ncols=5)
     return fig
 
@@ -69,25 +72,21 @@ def _rows_of(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return chosen
 
 
-def _draw_panel(ax, summary: pd.DataFrame, datasets, methods: list[str], low: float) -> bool:
-    """Draw one space combination; return whether a value is missing."""
-    run, any_missing = set(summary.index.unique("method")), False
+def _draw_panel(ax, values: pd.DataFrame, methods: Sequence[str], low: float) -> None:
+    """One space combination: one row per dataset; columns ("mean" or "std", method) in percent."""
     for i, method in enumerate(methods):
-        if method not in run:
+        if method not in values["mean"]:
             continue
-        heights = np.arange(len(datasets)) + 0.7 * (0.5 - (i + 0.5) / len(methods))
-        values = 100 * summary.reindex([(dataset, method) for dataset in datasets])
-        dots = {**method_look(method), "markersize": 5}
-        bars = values["std"].fillna(0)
-        ax.errorbar(values["mean"], heights, xerr=bars, linestyle="", elinewidth=1.2, **dots)
-        missing = heights[values["mean"].isna()]
-        ax.plot(np.full(len(missing), low + 1.5), missing, linestyle="", **{**dots, "marker": "x"})
-        any_missing |= len(missing) > 0
-    for edge in range(1, len(datasets)):
+        mean, std = values["mean", method], values["std", method].fillna(0)
+        heights = np.arange(len(values)) + 0.7 * (0.5 - (i + 0.5) / len(methods))
+        dots = {**method_look(method), "linestyle": "", "markersize": 5}
+        ax.errorbar(mean, heights, xerr=std, elinewidth=1.2, **dots)
+        missing = heights[mean.isna()]
+        ax.plot(np.full(len(missing), low + 1.5), missing, **{**dots, "marker": "x"})
+    for edge in range(1, len(values)):
         ax.axhline(edge - 0.5, color=RULE, linewidth=0.8)
     ax.grid(axis="y", visible=False)
-    ax.set(yticks=range(len(datasets)), yticklabels=datasets, ylim=(-0.5, len(datasets) - 0.5))
-    return any_missing
+    ax.set(yticks=range(len(values)), yticklabels=values.index, ylim=(-0.5, len(values) - 0.5))
 
 
 def plot_vs_baselines(

@@ -57,8 +57,8 @@ def plot_training(history: Mapping[str, Any], accuracy: Any = None, steps: Any =
         ax.plot(at, values.mean(0), color=color, linewidth=1.8, marker=dots, markersize=4)
         ax.set_ylabel(label)
     if accuracy is not None:
-        said = "for the reader only: fitting never sees it"
-        axes[-1].set_title(said, fontsize=9, color="#555555", loc="right")
+        caption = "for the reader only: fitting never sees it"
+        axes[-1].set_title(caption, fontsize=9, color="#555555", loc="right")
     axes[-1].set(xlabel="outer iteration", xlim=(0, None))
     fig.align_ylabels()
     return fig
