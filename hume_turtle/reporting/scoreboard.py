@@ -10,17 +10,18 @@ import pandas as pd
 from hume_turtle.storage.names import slug
 
 TOLERANCE = {"accuracy": 1.0, "ari": 2.0, "nmi": 1.0}  # percent, either way; better also counts
-METHODS = {"supervised linear probe": "linear-probe"}  # reported name to ours, where they differ
-METRICS = {"accuracy": "cluster_accuracy"}
+# Reported names to ours, where they differ.
+REPORTED_METHODS = {"supervised linear probe": "linear-probe"}
+REPORTED_METRICS = {"accuracy": "cluster_accuracy"}
 
 
 def published_name(row) -> tuple[str, str, str, str]:
     """Method, spaces, dataset and metric of a reported number, as our long table names them."""
     return (
-        METHODS.get(row["method"], slug(row["method"])),
+        REPORTED_METHODS.get(row["method"], slug(row["method"])),
         "+".join(map(slug, row["spaces"].split(" + "))),
         row["dataset"],
-        METRICS.get(row["metric"], row["metric"]),
+        REPORTED_METRICS.get(row["metric"], row["metric"]),
     )
 
 

@@ -16,7 +16,9 @@ from hume_turtle.reporting.names import METHOD_NAMES
 # Okabe and Ito's colours, told apart with any colour vision; a method has the same one everywhere.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-METHODS = tuple(METHOD_NAMES)[:5]  # those that this project runs; they have the first five colours
+RUN_METHODS = tuple(METHOD_NAMES)[
+    :5
+]  # those that this project runs; they have the first five colours
 GREY, DARK, RULE = "#8C8C8C", "#222222", "#E6E6E6"
 STYLE = {
     "axes.spines.top": False,
@@ -40,15 +42,15 @@ def set_style() -> None:
 
 def method_look(method: str) -> dict[str, str]:
     """Colour and marker of a method, the same in every figure."""
-    known = method in METHODS
-    index = METHODS.index(method) if known else 5 + sum(map(ord, method)) % 2
+    known = method in RUN_METHODS
+    index = RUN_METHODS.index(method) if known else 5 + sum(map(ord, method)) % 2
     return {"color": COLOURS[index], "marker": MARKERS[index]}
 
 
 def in_order(methods) -> list[str]:
     """The distinct methods: those of this project first, others by name."""
     present = set(methods)
-    return [m for m in METHODS if m in present] + sorted(present - set(METHODS))
+    return [m for m in RUN_METHODS if m in present] + sorted(present - set(RUN_METHODS))
 
 
 def left_edge(percent: pd.Series) -> float:
@@ -83,9 +85,10 @@ def nothing_to_show(message: str = "no scores in this suite") -> Figure:
 
 def legend_above(fig: Figure, handles: Sequence[Line2D] = (), ncols: int = 4, **options) -> None:
     """A legend above all panels: these entries, or what the axes have labelled, each label once."""
-    entries = {handle.get_label(): handle for handle in handles}
-    for ax in fig.axes if not entries else ():
-        entries |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels())}
+    pairs = [(handle, handle.get_label()) for handle in handles]
+    if not pairs:
+        pairs = [pair for ax in fig.axes for pair in zip(*ax.get_legend_handles_labels())]
+    entries = {label: handle for handle, label in pairs}
     if entries:
         shape = {"loc": "outside upper center", "ncols": min(ncols, len(entries))}
         fig.legend(entries.values(), entries.keys(), **shape, **options)

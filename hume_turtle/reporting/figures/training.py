@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hume_turtle.reporting.names import method_name, spaces_name, words
-from hume_turtle.reporting.style import COLOURS, GREY, MARKERS, METHODS, panels, pearson
+from hume_turtle.reporting.style import COLOURS, GREY, MARKERS, RUN_METHODS, panels, pearson
 
 
 def plot_points(spaces: Mapping[str, Any], labels: Sequence[int]) -> Figure:
@@ -135,10 +135,10 @@ def _draw_correlation(ax, x: np.ndarray, y: np.ndarray, names: Sequence[str]) ->
     """Points, whose names give colour and marker; their regression line, and r as the title."""
     known = np.isfinite(x) & np.isfinite(y)
     x, y, names = x[known], y[known], np.asarray(names)[known]
-    others = [name for name in dict.fromkeys(names) if name not in METHODS]
+    others = [name for name in dict.fromkeys(names) if name not in RUN_METHODS]
     dots = {"s": 36, "alpha": 0.8, "edgecolor": "white", "linewidth": 0.5}
     for name in dict.fromkeys(names):
-        look = METHODS.index(name) if name in METHODS else (6 - others.index(name)) % 7
+        look = RUN_METHODS.index(name) if name in RUN_METHODS else (6 - others.index(name)) % 7
         dots |= {"color": COLOURS[look], "marker": MARKERS[look]}
         ax.scatter(x[names == name], y[names == name], **dots, label=method_name(name) or None)
     if len(x) > 1 and np.ptp(x) > 0:

@@ -184,7 +184,10 @@ def plot_architectures(table: pd.DataFrame) -> Figure:
         look = method_look(method)
         if method in pairs:  # the first second space has a colour of its own, others share one
             index = pairs.index(method)
-            look = {"color": COLOURS[6 if index else 5], "marker": MARKERS[2 + index]}
+            look = {
+                "color": COLOURS[6 if index else 5],
+                "marker": MARKERS[(2 + index) % len(MARKERS)],
+            }
         for family in families:  # a line joins encoders of one family
             chosen = rows.iloc[family]
             bars = chosen["std"].astype(float).fillna(0)
