@@ -1,4 +1,4 @@
-"""What several labelings of HUME are worth together, and how far its confidence can be trusted.
+"""How accurate the vote of several labelings is, and how reliable a labeling's confidence is.
 
 These are evaluations: the labelings are final, and the true labels only score them.
 """
@@ -13,7 +13,7 @@ from hume_turtle.evaluation.metrics import cluster_accuracy
 
 
 def scored_vote(run_labels: np.ndarray, run_scores: np.ndarray, n_classes: int) -> np.ndarray:
-    """The labels (n,) that most runs give, as HUME's fit decides them.
+    """The labels (n,) of the majority vote, as HUME's fit computes it.
 
     Args:
         run_labels: (runs, n) labels in 0..n_classes-1, numbered in any way.
@@ -28,8 +28,8 @@ def scored_vote(run_labels: np.ndarray, run_scores: np.ndarray, n_classes: int) 
 def aggregation_curve(y, run_labels, run_scores, n_classes: int, draws: int = 10, seed: int = 0):
     """Cluster accuracy of one run, of the best by its score, and of the vote, as runs are added.
 
-    Every run is a set of one. For each larger number, `draws` sets of so many runs are drawn,
-    since their order means nothing.
+    Every run is a set of one. For each larger number, `draws` random sets of that many runs are
+    drawn: their order is arbitrary.
 
     Args:
         y: true labels (n,) of the rows that the runs labelled.
@@ -43,7 +43,7 @@ def aggregation_curve(y, run_labels, run_scores, n_classes: int, draws: int = 10
         DataFrame: runs, draw, single (mean over the set), best (by score), vote, as fractions.
 
     Raises:
-        ValueError: rows do not agree, or runs that have no score.
+        ValueError: shapes that do not fit, or runs without a score.
     """
     run_labels, run_scores = np.asarray(run_labels), np.asarray(run_scores)
     total = len(run_labels)
@@ -69,7 +69,7 @@ def numbers_of_runs(total: int) -> list[int]:
     return sorted({*(step for step in steps if step < total), total})
 
 
-def reliability_curve(y, labels, confidence):
+def reliability_curve(y, labels, confidence) -> pd.DataFrame:
     """Cluster accuracy of the most confident rows of every found class, as more are kept.
 
     Clusters are matched to classes once, by all rows. Rows of equal confidence are kept in random
@@ -81,21 +81,19 @@ def reliability_curve(y, labels, confidence):
         confidence: (n,), e.g. the share of the votes, or the probability, of the found label.
 
     Returns:
-        DataFrame: kept (a class at most: 1, 2, 4, ..., until that is all), rows (kept in all
-        classes together), cluster_accuracy as a fraction.
+        DataFrame: kept (per class at most: 1, 2, 4, ..., until all are), rows (kept in all classes
+        together), cluster_accuracy as a fraction.
 
     Raises:
-        ValueError: rows do not agree.
+        ValueError: lengths differ.
     """
     y, labels, confidence = np.asarray(y), np.asarray(labels), np.asarray(confidence)
     if not len(y) == len(labels) == len(confidence):
-        raise ValueError(
-            f"{len(y)} true labels, {len(labels)} found, {len(confidence)} confidences"
-        )
+        counts = f"{len(y)} true labels, {len(labels)} found, {len(confidence)} confidences"
+        raise ValueError(f"lengths differ: {counts}")
     match = match_clusters(y, labels)
-    classes = np.unique(labels)
-    right = []  # a class: how many of its k most confident rows are right, (size + 1,)
-    for c in classes:
+    right = []  # per class: how many of its k most confident rows are right, (size + 1,)
+    for c in np.unique(labels):
         mine = labels == c
         agrees = (y[mine] == match[c]) if c in match else np.zeros(mine.sum())
         _, level = np.unique(-confidence[mine], return_inverse=True)  # 0 the most confident
@@ -110,7 +108,7 @@ def reliability_curve(y, labels, confidence):
     return pd.DataFrame(rows, columns=["kept", "rows", "cluster_accuracy"])
 
 
-def mean_reliability(curves):
+def mean_reliability(curves) -> pd.DataFrame:
     """The mean of several seeds' `reliability_curve`: kept, mean, std, seeds.
 
     A curve that ends before the others, because its classes are smaller, stays where it ended.
