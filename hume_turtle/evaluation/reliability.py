@@ -1,4 +1,4 @@
-"""What several labelings of HUME are worth together, and how far its confidence can be trusted.
+"""How accurate the vote of several labelings is, and how reliable a labeling's confidence is.
 
 These are evaluations: the labelings are final, and the true labels only score them.
 """
@@ -6,14 +6,14 @@ These are evaluations: the labelings are final, and the true labels only score t
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from hume_turtle.estimators.voting import majority_vote, match_clusters, matched
 from hume_turtle.evaluation.metrics import cluster_accuracy
-from hume_turtle.reporting.tables import cell
 
 
 def scored_vote(run_labels: np.ndarray, run_scores: np.ndarray, n_classes: int) -> np.ndarray:
-    """The labels (n,) that most runs give, as HUME's fit decides them.
+    """The labels (n,) of the majority vote, as HUME's fit computes it.
 
     Args:
         run_labels: (runs, n) labels in 0..n_classes-1, numbered in any way.
@@ -28,8 +28,8 @@ def scored_vote(run_labels: np.ndarray, run_scores: np.ndarray, n_classes: int) 
 def aggregation_curve(y, run_labels, run_scores, n_classes: int, draws: int = 10, seed: int = 0):
     """Cluster accuracy of one run, of the best by its score, and of the vote, as runs are added.
 
-    Every run is a set of one. For each larger number, `draws` sets of so many runs are drawn,
-    since their order means nothing.
+    Every run is a set of one. For each larger number, `draws` random sets of that many runs are
+    drawn: their order is arbitrary.
 
     Args:
         y: true labels (n,) of the rows that the runs labelled.
@@ -43,10 +43,8 @@ def aggregation_curve(y, run_labels, run_scores, n_classes: int, draws: int = 10
         DataFrame: runs, draw, single (mean over the set), best (by score), vote, as fractions.
 
     Raises:
-        ValueError: rows do not agree, or runs that have no score.
+        ValueError: shapes that do not fit, or runs without a score.
     """
-    import pandas as pd
-
     run_labels, run_scores = np.asarray(run_labels), np.asarray(run_scores)
     total = len(run_labels)
     if run_labels.shape != (len(run_scores), len(y)):
@@ -71,7 +69,7 @@ def numbers_of_runs(total: int) -> list[int]:
     return sorted({*(step for step in steps if step < total), total})
 
 
-def reliability_curve(y, labels, confidence):
+def reliability_curve(y, labels, confidence) -> pd.DataFrame:
     """Cluster accuracy of the most confident rows of every found class, as more are kept.
 
     Clusters are matched to classes once, by all rows. Rows of equal confidence are kept in random
@@ -83,23 +81,19 @@ def reliability_curve(y, labels, confidence):
         confidence: (n,), e.g. the share of the votes, or the probability, of the found label.
 
     Returns:
-        DataFrame: kept (a class at most: 1, 2, 4, ..., until that is all), rows (kept in all
-        classes together), cluster_accuracy as a fraction.
+        DataFrame: kept (per class at most: 1, 2, 4, ..., until all are), rows (kept in all classes
+        together), cluster_accuracy as a fraction.
 
     Raises:
-        ValueError: rows do not agree.
+        ValueError: lengths differ.
     """
-    import pandas as pd
-
     y, labels, confidence = np.asarray(y), np.asarray(labels), np.asarray(confidence)
     if not len(y) == len(labels) == len(confidence):
-        raise ValueError(
-            f"{len(y)} true labels, {len(labels)} found, {len(confidence)} confidences"
-        )
+        counts = f"{len(y)} true labels, {len(labels)} found, {len(confidence)} confidences"
+        raise ValueError(f"lengths differ: {counts}")
     match = match_clusters(y, labels)
-    classes = np.unique(labels)
-    right = []  # a class: how many of its k most confident rows are right, (size + 1,)
-    for c in classes:
+    right = []  # per class: how many of its k most confident rows are right, (size + 1,)
+    for c in np.unique(labels):
         mine = labels == c
         agrees = (y[mine] == match[c]) if c in match else np.zeros(mine.sum())
         _, level = np.unique(-confidence[mine], return_inverse=True)  # 0 the most confident
@@ -114,77 +108,12 @@ def reliability_curve(y, labels, confidence):
     return pd.DataFrame(rows, columns=["kept", "rows", "cluster_accuracy"])
 
 
-def mean_reliability(curves):
-    """The mean of several seeds' `reliability_curve`: kept, mean, deviation, seeds.
+def mean_reliability(curves) -> pd.DataFrame:
+    """The mean of several seeds' `reliability_curve`: kept, mean, std, seeds.
 
     A curve that ends before the others, because its classes are smaller, stays where it ended.
     """
-    import pandas as pd
-
     sides = [curve.set_index("kept")["cluster_accuracy"] for curve in curves]
     values = pd.concat(sides, axis=1).sort_index().ffill()  # (kept, seeds)
-    table = pd.DataFrame({"mean": values.mean(axis=1), "deviation": values.std(axis=1)})
+    table = pd.DataFrame({"mean": values.mean(axis=1), "std": values.std(axis=1)})
     return table.assign(seeds=len(sides)).reset_index()
-
-
-def aggregation_overview(curves, datasets):
-    """Every `aggregation_curve` as one long table, and what people read of it.
-
-    Args:
-        curves: (dataset, spaces) to curve.
-        datasets: all of the suite: those without a curve get dashes.
-
-    Returns:
-        the long table, with columns dataset and spaces before the curve's; and a DataFrame of
-        strings in percent, a row a curve, with all runs taken together.
-    """
-    rows = []
-    for (dataset, spaces), curve in curves.items():
-        singles, last = 100 * curve.loc[curve["runs"] == 1, "single"], curve.iloc[-1]
-        row = [dataset, spaces, str(int(last["runs"])), cell(singles.mean(), singles.std())]
-        row += [f"{x:.1f}" for x in (singles.min(), singles.max(), 100 * last["best"])]
-        rows.append([*row, f"{100 * last['vote']:.1f}"])
-    names = ["runs", "single run", "lowest", "highest", "best by score", "majority vote"]
-    columns = ["runs", "draw", "single", "best", "vote"]
-    return _long(curves, columns), _with_dashes(rows, names, datasets)
-
-
-def reliability_overview(curves, datasets, kept=(1, 4, 16, 64, 256)):
-    """Every `mean_reliability` as one long table, and what people read of it.
-
-    Args:
-        curves: dataset to spaces to curve.
-        datasets: all of the suite: those without a curve get dashes.
-        kept: of each class, the columns that are shown; and all.
-
-    Returns:
-        the long table, and a DataFrame of strings, "mean ± deviation" in percent.
-    """
-    flat = {
-        (dataset, spaces): c for dataset, lines in curves.items() for spaces, c in lines.items()
-    }
-    rows = []
-    for key, curve in flat.items():
-        at = 100 * curve.set_index("kept")[["mean", "deviation"]]
-        shown = [at.loc[k] if k in at.index else at.iloc[-1] for k in kept] + [at.iloc[-1]]
-        rows.append([*key, *(cell(*values) for values in shown)])
-    names = [f"{k} a class" for k in kept] + ["all"]
-    return _long(flat, ["kept", "mean", "deviation", "seeds"]), _with_dashes(rows, names, datasets)
-
-
-def _long(curves, columns):
-    """Curves below each other, behind their dataset and spaces."""
-    import pandas as pd
-
-    parts = [c.assign(dataset=key[0], spaces=key[1]) for key, c in curves.items()]
-    whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return whole.reindex(columns=["dataset", "spaces", *columns])
-
-
-def _with_dashes(rows, names, datasets):
-    """A DataFrame of these rows, and one of dashes for every dataset that has none."""
-    import pandas as pd
-
-    missing = [d for d in datasets if d not in {row[0] for row in rows}]
-    rows = [*rows, *([d, *"–" * (1 + len(names))] for d in missing)]
-    return pd.DataFrame(rows, columns=["dataset", "spaces", *names])

@@ -5,15 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 from hume_turtle.storage.files import atomic_write
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 DPI = 160
 KINDS = (".png", ".svg", ".csv", ".md")
@@ -21,9 +19,8 @@ KINDS = (".png", ".svg", ".csv", ".md")
 
 def save_figure(fig: Figure, folder: str | Path, name: str) -> list[Path]:
     """Write `<folder>/<name>.png` and `.svg`; the same figure gives the same bytes."""
-    import matplotlib
-
     paths = [Path(folder, f"{name}.png"), Path(folder, f"{name}.svg")]
+    # Else SVG ids differ from run to run, and text where the font is missing.
     settings = {"svg.hashsalt": "hume-turtle", "svg.fonttype": "path"}
     for path in paths:
         kind = path.suffix[1:]
@@ -57,23 +54,22 @@ def save_table(
 
 def markdown_table(frame: pd.DataFrame, float_format: str = "%.4f") -> str:
     """A Markdown table; columns of numbers are flush right."""
-    import pandas as pd
-
-    def cell(value: Any) -> str:
-        if pd.api.types.is_scalar(value) and pd.isna(value):
-            return "–"
-        is_float = isinstance(value, (float, np.floating))
-        return (float_format % value if is_float else str(value)).replace("|", "\\|")
-
-    rows = [[str(column) for column in frame.columns]]
-    rows += [[cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
     columns = []
-    for texts, kind in zip(zip(*rows, strict=True), frame.dtypes, strict=True):
-        width, right = max(3, *map(len, texts)), pd.api.types.is_numeric_dtype(kind)
-        rule = "-" * (width - 1) + (":" if right else "-")
-        padded = [text.rjust(width) if right else text.ljust(width) for text in texts]
-        columns.append([padded[0], rule, *padded[1:]])
+    for title, values in frame.items():
+        numeric = pd.api.types.is_numeric_dtype(values)
+        texts = [str(title), *(_cell_text(value, float_format) for value in values)]
+        width = max(3, *map(len, texts))
+        padded = [text.rjust(width) if numeric else text.ljust(width) for text in texts]
+        padded.insert(1, "-" * (width - 1) + (":" if numeric else "-"))
+        columns.append(padded)
     return "".join("| " + " | ".join(line) + " |\n" for line in zip(*columns, strict=True))
+
+
+def _cell_text(value: object, float_format: str) -> str:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "–"
+    is_float = isinstance(value, (float, np.floating))
+    return (float_format % value if is_float else str(value)).replace("|", "\\|")
 
 
 def publish(
@@ -103,10 +99,9 @@ def publish(
         run = Path(runs, notebook)
         if not (run / f"{notebook}.ipynb").is_file():
             raise ValueError(f"notebook {notebook} has no run in {runs}")
-        made = sorted(path for path in run.iterdir() if path.suffix in KINDS)
-        for path in made:
+        for path in sorted(path for path in run.iterdir() if path.suffix in KINDS):
             makers.setdefault(path.stem, set()).add(notebook)
-        files += made
+            files.append(path)
     for name, by in makers.items():
         if name not in artefacts:
             raise ValueError(f"{', '.join(by)} made {name}, which params.yaml does not list")

@@ -1,76 +1,56 @@
-"""The one style of every figure: colours, markers, and what the figures' files share."""
+"""The one style of every figure: colours, markers, panels, legends, and what is written in them."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    import pandas as pd
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from hume_turtle.reporting.names import METHOD_NAMES
 
 # Okabe and Ito's colours, told apart with any colour vision; a method has the same one everywhere.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-METHODS = ("turtle", "hume", "k-means", "zero-shot", "linear-probe")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-GREY = "#8C8C8C"
-STATUS_COLOURS = {"met": "#009E73", "missed": "#D55E00", "not run": "#BBBBBB"}
+RUN_METHODS = tuple(METHOD_NAMES)[
+    :5
+]  # those that this project runs; they have the first five colours
+GREY, DARK, RULE = "#8C8C8C", "#222222", "#E6E6E6"
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.grid": True,
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "grid.color": RULE,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+}
 
 
 def set_style() -> None:
     """Set the project's look, from matplotlib's own defaults: no setting of the user's remains."""
-    import matplotlib
-    import seaborn
-
-    backend = matplotlib.get_backend()
-    matplotlib.rcdefaults()
-    matplotlib.use(backend)
-    seaborn.set_theme(style="ticks", palette=COLOURS)
-    matplotlib.rcParams.update(
-        {
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 11,
-            "axes.labelsize": 10,
-            "axes.grid": True,
-            "grid.color": "#E6E6E6",
-            "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
-            "font.sans-serif": ["DejaVu Sans"],
-            "font.size": 10,
-            "xtick.labelsize": 9,
-            "ytick.labelsize": 9,
-            "legend.fontsize": 9,
-            "legend.frameon": False,
-            "figure.dpi": 100,
-            "figure.constrained_layout.use": True,
-            "savefig.bbox": "tight",
-            "svg.hashsalt": "hume-turtle",  # else SVG ids differ from run to run
-            "svg.fonttype": "path",  # text looks the same where the font is missing
-        }
-    )
+    plt.style.use(["default", "seaborn-v0_8-ticks", STYLE])
 
 
-def metric_rows(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    chosen = frame[(frame["metric"] == metric) & frame["value"].notna()]
-    if chosen.empty:
-        raise ValueError(f"no {metric} among {', '.join(sorted(set(frame['metric'])))}")
-    return chosen
+def method_look(method: str) -> dict[str, str]:
+    """Colour and marker of a method, the same in every figure."""
+    known = method in RUN_METHODS
+    index = RUN_METHODS.index(method) if known else 5 + sum(map(ord, method)) % 2
+    return {"color": COLOURS[index], "marker": MARKERS[index]}
 
 
 def in_order(methods) -> list[str]:
+    """The distinct methods: those of this project first, others by name."""
     present = set(methods)
-    return [m for m in METHODS if m in present] + sorted(present - set(METHODS))
-
-
-def method_index(method: str) -> int:
-    return METHODS.index(method) if method in METHODS else 5 + sum(map(ord, method)) % 2
-
-
-def hue_of(method: str) -> str:
-    return COLOURS[method_index(method)]
-
-
-def marker_of(method: str) -> str:
-    return MARKERS[method_index(method)]
+    return [m for m in RUN_METHODS if m in present] + sorted(present - set(RUN_METHODS))
 
 
 def left_edge(percent: pd.Series) -> float:
@@ -78,12 +58,50 @@ def left_edge(percent: pd.Series) -> float:
     return max(-2.0, 10 * math.floor((float(percent.min()) - 5) / 10))
 
 
-def spaced(name: str) -> str:
-    return name.replace("_", " ")
+def panels(count: int, figsize: tuple[float, float], columns: int = 99, **shared):
+    """A figure with `count` axes, at most `columns` in a row, and the list of its axes."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=figsize, squeeze=False, layout="constrained", **shared
+    )
+    for ax in axes.flat[count:]:
+        ax.set_visible(False)
+    return fig, list(axes.flat[:count])
 
 
-def legend_entry(label: str, colour: str, marker: str):
-    """A legend entry."""
-    from matplotlib.lines import Line2D
+def note(ax, text: str, x: float = 0.5, y: float = 0.5) -> None:
+    """Write in grey what is missing, at a place given in fractions of the axes."""
+    ax.text(x, y, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
 
-    return Line2D([], [], color=colour, marker=marker, linestyle="", markersize=6, label=label)
+
+def nothing_to_show(message: str = "no scores in this suite") -> Figure:
+    """A figure that says why it is empty."""
+    fig, ax = plt.subplots(figsize=(5, 1.6))
+    note(ax, message)
+    ax.set_axis_off()
+    return fig
+
+
+def legend_above(fig: Figure, handles: Sequence[Line2D] = (), ncols: int = 4, **options) -> None:
+    """A legend above all panels: these entries, or what the axes have labelled, each label once."""
+    pairs = [(handle, handle.get_label()) for handle in handles]
+    if not pairs:
+        pairs = [pair for ax in fig.axes for pair in zip(*ax.get_legend_handles_labels())]
+    entries = {label: handle for handle, label in pairs}
+    if entries:
+        shape = {"loc": "outside upper center", "ncols": min(ncols, len(entries))}
+        fig.legend(entries.values(), entries.keys(), **shape, **options)
+
+
+def legend_entry(label: str, color: str, marker: str, **options) -> Line2D:
+    """A legend entry of a marker without a line."""
+    look = {"color": color, "marker": marker, "markersize": 6, **options}
+    return Line2D([], [], linestyle="", label=label, **look)
+
+
+def pearson(x: np.ndarray, y: np.ndarray, what: str) -> str:
+    """Pearson's correlation of points (n,) as a title; fewer than three distinct ones have none."""
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return f"{len(x)} {what}, too few for a correlation"
+    return f"Pearson's r = {np.corrcoef(x, y)[0, 1]:.2f}".replace("-", "−") + f", {len(x)} {what}"

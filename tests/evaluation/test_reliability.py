@@ -9,11 +9,9 @@ from hume_turtle.estimators import voting
 from hume_turtle.evaluation.metrics import cluster_accuracy
 from hume_turtle.evaluation.reliability import (
     aggregation_curve,
-    aggregation_overview,
     mean_reliability,
     numbers_of_runs,
     reliability_curve,
-    reliability_overview,
     scored_vote,
 )
 
@@ -114,24 +112,4 @@ def test_the_mean_of_curves_keeps_the_end_of_the_shorter_one():
     assert mean["kept"].tolist() == [1, 2, 4]
     np.testing.assert_allclose(mean["mean"], [0.9, 0.6, 0.3])
     assert mean["seeds"].tolist() == [2, 2, 2]
-    assert mean_reliability(curves[:1])["deviation"].isna().all()
-
-
-def test_overviews_have_a_row_a_curve_and_dashes_for_datasets_without():
-    curve = aggregation_curve(TRUTH, noisy_runs(9, 2), np.linspace(0.5, 0.9, 9), 3)
-    long, shown = aggregation_overview({("stl10", "moco+dino"): curve}, ["pets", "stl10"])
-    assert set(long["dataset"]) == {"stl10"}
-    assert shown.values.tolist() == [
-        ["stl10", "moco+dino", "9", "83.3 ± 0.0", "83.3", "83.3", "83.3", "100.0"],
-        ["pets", *"–" * 7],
-    ]
-    sure = pd.DataFrame({"kept": [1, 2, 4], "mean": [1, 0.9, 0.8], "deviation": 0.0, "seeds": 2})
-    long, shown = reliability_overview({"stl10": {"moco+dino": sure}}, ["stl10", "dtd"], (1, 16))
-    assert long["kept"].tolist() == [1, 2, 4]
-    assert shown.values.tolist() == [
-        ["stl10", "moco+dino", "100.0 ± 0.0", "80.0 ± 0.0", "80.0 ± 0.0"],
-        ["dtd", *"–" * 4],
-    ]
-    long, shown = aggregation_overview({}, ["dtd"])
-    assert long.empty
-    assert len(shown) == 1
+    assert mean_reliability(curves[:1])["std"].isna().all()

@@ -7,18 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hume_turtle.reporting.figures import (
-    plot_correlation,
-    plot_growth,
-    plot_selection,
-    plot_training,
-)
-from hume_turtle.reporting.figures_images import plot_clusters
-from hume_turtle.reporting.figures_scores import (
-    plot_benchmark,
-    plot_scoreboard,
-    plot_vs_baselines,
-)
+from hume_turtle.reporting.figures.images import plot_clusters
+from hume_turtle.reporting.figures.scores import plot_benchmark, plot_scoreboard, plot_vs_baselines
+from hume_turtle.reporting.figures.speed import plot_growth
+from hume_turtle.reporting.figures.training import plot_correlation, plot_selection, plot_training
 from hume_turtle.reporting.publish import markdown_table, publish, save_figure, save_table
 from hume_turtle.reporting.style import set_style
 
@@ -30,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("style")
 
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
-    """The long table of two datasets, three choices of spaces, three methods; one value missing."""
+    """The long table: two datasets, three space combinations, three methods; one value missing."""
     rng = np.random.default_rng(0)
     rows = []
     for dataset in ("digits", "letters"):
@@ -70,7 +62,7 @@ def scoreboard(ours=(np.nan, 81.0, 70.0)):
 
 
 def growth(machines=("cpu",)) -> pd.DataFrame:
-    """Rows and joint runs measured, dimensions and classes not."""
+    """Rows and batched runs measured, dimensions and classes not."""
     rows = [
         (axis, value, method, factor * value, machine)
         for machine in machines
@@ -82,7 +74,7 @@ def growth(machines=("cpu",)) -> pd.DataFrame:
 
 
 def selection(**columns):
-    """Six fits in two choices of spaces; the highest score of the first is its third and fourth."""
+    """Six fits in two space combinations; in the first, the third and fourth have the top score."""
     return pd.DataFrame(
         {
             "dataset": "digits",
@@ -143,12 +135,12 @@ def test_benchmark_shows_means_in_percent_and_marks_missing(frame):
     np.testing.assert_allclose(sorted(dots.get_xdata()), sorted(means))
 
 
-def test_growth_has_a_panel_an_axis_and_a_line_a_method_and_hardware():
+def test_growth_has_one_panel_per_axis_and_one_line_per_method_and_hardware():
     panels = {ax.get_xlabel(): ax for ax in plot_growth(growth(("cpu", "gpu"))).axes}
-    assert list(panels) == ["rows n", "dimensions d", "classes C", "joint runs"]
+    assert list(panels) == ["rows n", "dimensions d", "classes C", "batched runs"]
     lines = {line.get_label(): line for line in panels["rows n"].lines}
-    assert list(lines) == ["reference, cpu", "turtle, cpu", "reference, gpu", "turtle, gpu"]
-    assert lines["turtle, cpu"].get_marker() != lines["turtle, gpu"].get_marker()
+    assert list(lines) == ["reference, cpu", "TURTLE, cpu", "reference, gpu", "TURTLE, gpu"]
+    assert lines["TURTLE, cpu"].get_marker() != lines["TURTLE, gpu"].get_marker()
     np.testing.assert_allclose(lines["reference, cpu"].get_xydata(), [[1, 2], [4, 8], [16, 32]])
     assert panels["rows n"].get_xscale() == panels["rows n"].get_yscale() == "log"
     assert len(panels["rows n"].get_yticks())
@@ -159,13 +151,13 @@ def test_correlation_is_pearsons():
     x, y = np.array([1.0, 2.0, 4.0, 3.0]), np.array([0.9, 0.7, 0.2, 0.6])
     title = plot_correlation(x, y).axes[0].get_title()
     assert f"−{abs(np.corrcoef(x, y)[0, 1]):.2f}" in title
-    assert "nan" in plot_correlation([1, 1], [0.1, 0.2]).axes[0].get_title()
+    assert "too few" in plot_correlation([1, 1], [0.1, 0.2]).axes[0].get_title()
 
 
 def test_selection_rings_the_first_of_the_highest_scores():
     fig = plot_selection(selection())
     titles = [ax.get_title() for ax in fig.axes]
-    assert [title.partition(":")[0] for title in titles] == ["digits, a", "digits, a + b"]
+    assert [title.partition("\n")[0] for title in titles] == ["digits, a", "digits, a + b"]
     assert "0.97" in titles[0]  # Pearson's r
     for ax, chosen in zip(fig.axes, ((90, 60), (60, 30))):
         (ring,) = [dots for dots in ax.collections if "chosen" in dots.get_label()]
@@ -192,8 +184,8 @@ def test_selection_rings_the_first_of_the_highest_scores():
         ),
         (lambda f: plot_growth(growth().assign(axis="k")), "unknown axis k"),
         (lambda f: plot_scoreboard(pd.DataFrame({"status": ["won"]})), "unknown status won"),
-        (lambda f: plot_selection(selection().drop(columns="spaces")), "no column spaces"),
-        (lambda f: plot_selection(selection(), "gamma"), "no column gamma"),
+        (lambda f: plot_selection(selection().drop(columns="spaces")), "missing columns: spaces"),
+        (lambda f: plot_selection(selection(), "gamma"), "missing columns: gamma"),
         (lambda f: plot_selection(selection()[:0]), "no fits"),
     ],
 )

@@ -6,12 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hume_turtle.reporting.figures_hume import (
-    plot_aggregation,
-    plot_reliable,
-    plot_reported,
-)
-from hume_turtle.reporting.figures_transfer import (
+from hume_turtle.reporting.figures.hume import plot_aggregation, plot_reliable, plot_reported
+from hume_turtle.reporting.figures.transfer import (
     plot_architectures,
     plot_transfer_benchmark,
     plot_vs_probe,
@@ -41,7 +37,7 @@ def table(**constant) -> pd.DataFrame:
     for spaces, mean in ((PAIR, 75.0), ("dinov2", np.nan)):
         rows.append(("mean", "turtle", spaces, np.nan, mean))
     frame = pd.DataFrame(rows, columns=["dataset", "method", "spaces", "reported", "mean"])
-    return frame.assign(metric="cluster_accuracy", deviation=1.0, seeds=2, **constant)
+    return frame.assign(metric="cluster_accuracy", std=1.0, seeds=2, **constant)
 
 
 def pairs(differences=(3.0, -2.0, np.nan)) -> pd.DataFrame:
@@ -58,9 +54,7 @@ def sizes() -> pd.DataFrame:
         for i, encoder in enumerate(("clip-rn50", "clip-rn101", "clip-vit-b-32"))
         for method in ("turtle", "turtle + dinov2", "zero-shot")
     ]
-    return pd.DataFrame(
-        rows, columns=["encoder", "method", "mean", "deviation", "seeds", "datasets"]
-    )
+    return pd.DataFrame(rows, columns=["encoder", "method", "mean", "std", "seeds", "datasets"])
 
 
 def aggregation() -> pd.DataFrame:
@@ -69,7 +63,7 @@ def aggregation() -> pd.DataFrame:
 
 
 def reliability() -> pd.DataFrame:
-    return pd.DataFrame({"kept": [1, 2, 4], "mean": [1.0, 0.9, 0.5], "deviation": 0.0, "seeds": 1})
+    return pd.DataFrame({"kept": [1, 2, 4], "mean": [1.0, 0.9, 0.5], "std": 0.0, "seeds": 1})
 
 
 FIGURES = {
@@ -133,7 +127,7 @@ def test_a_column_that_was_not_run_says_so():
     assert "hume moco + dino: not run" in above.get_legend_handles_labels()[1]
 
 
-def test_vs_zeroshot_has_a_bar_a_dataset_and_counts_those_ahead():
+def test_vs_zeroshot_has_one_bar_per_dataset_and_counts_those_ahead():
     (ax,) = plot_vs_zeroshot({"one": pairs()}).axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["cars", "pets", "dtd"]
     np.testing.assert_allclose([bar.get_width() for bar in ax.patches], [3, -2, 0])

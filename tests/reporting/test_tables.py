@@ -5,6 +5,7 @@ import pytest
 
 from hume_turtle.pipeline.suite import Suite
 from hume_turtle.reporting.tables import (
+    aggregation_overview,
     available_fits,
     available_scores,
     baselines_overview,
@@ -12,6 +13,7 @@ from hume_turtle.reporting.tables import (
     comparison,
     dataset_table,
     overview,
+    reliability_overview,
     vs_baselines_table,
 )
 
@@ -40,26 +42,26 @@ def test_benchmark_shows_reported_ours_and_the_difference():
     rows = table.set_index(key).sort_index()
     cifar = rows.loc[("cifar10", "turtle", "cluster_accuracy")]
     assert cifar["mean"] == pytest.approx(98.5)  # of the test split alone
-    assert cifar["deviation"] == pytest.approx(0.7071, abs=1e-4)
+    assert cifar["std"] == pytest.approx(0.7071, abs=1e-4)
     assert cifar["reported"] == 99.5
     assert cifar["difference"] == pytest.approx(-1.0)
     pets = rows.loc[("pets", "turtle", "cluster_accuracy")]
     assert pd.isna(pets["reported"])
     assert pd.isna(pets["difference"])
-    assert pd.isna(pets["deviation"])  # one seed
+    assert pd.isna(pets["std"])  # one seed
 
 
 def test_the_mean_is_over_all_datasets_or_missing():
     table = benchmark_table(SCORES, NUMBERS)
     means = table[table["dataset"] == "mean"]
-    assert means["method"].tolist() == ["turtle"]  # k-means lacks cifar10, ARI lacks it too
+    assert means["method"].tolist() == ["turtle"]  # neither k-means nor any ARI has cifar10
     assert means["mean"].item() == pytest.approx((98.5 + 90.0) / 2)
 
 
-def test_overview_has_a_column_a_dataset_and_dashes_for_what_is_missing():
+def test_overview_has_one_column_per_dataset_and_dashes_for_what_is_missing():
     shown = overview(benchmark_table(SCORES, NUMBERS))
     assert shown.columns.tolist() == ["method", "spaces", "cifar10", "pets", "mean"]
-    assert shown["method"].tolist() == ["turtle", "k-means"]
+    assert shown["method"].tolist() == ["TURTLE", "k-means"]
     assert shown.loc[0, "cifar10"] == "98.5 ± 0.7 (reported 99.5)"
     assert shown.loc[1].tolist()[2:] == ["–", "70.0", "–"]
 
@@ -99,7 +101,7 @@ def test_unrun_adds_the_reported_numbers_that_have_no_score():
     assert benchmark_table(SCORES[:0], NUMBERS[:0], unrun=True).empty
 
 
-def test_dataset_table_has_a_row_a_dataset_and_the_mean_of_those_run():
+def test_dataset_table_has_one_row_per_dataset_and_the_mean_of_those_run():
     numbers = pd.concat([NUMBERS, NUMBERS.assign(dataset="cars", reported=64.6)])
     table = benchmark_table(SCORES, numbers, unrun=True)
     columns = {"k": ("k-means", PAIR), "t": ("turtle", PAIR)}
@@ -110,7 +112,7 @@ def test_dataset_table_has_a_row_a_dataset_and_the_mean_of_those_run():
     assert shown.loc["pets"].tolist() == ["70.0", "90.0", "–", "–"]
     assert shown.loc["mnist"].tolist() == ["–"] * 4
     assert shown.loc["cars"].tolist() == ["–", "–", "64.6", "–"]
-    # k-means lacks cifar10, and no number is reported for pets.
+    # k-means was not run on cifar10, and no number is reported for pets.
     assert shown.loc["mean of 2"].tolist() == ["–", "94.2", "–", "–"]
 
 
@@ -129,24 +131,24 @@ def test_dataset_table_refuses_two_columns_with_reported_numbers():
 
 def test_comparison_sets_ours_beside_reported():
     shown = comparison(benchmark_table(SCORES, NUMBERS)).set_index(["dataset", "method"])
-    assert shown.loc[("cifar10", "turtle")].tolist() == [
+    assert shown.loc[("cifar10", "TURTLE")].tolist() == [
         *(PAIR, "99.5", "98.5 ± 0.7", "−1.0"),
         *("–", "–", "–"),  # no ARI there
     ]
-    assert shown.loc[("pets", "turtle"), "ARI ours"] == "80.0"
+    assert shown.loc[("pets", "TURTLE"), "ARI ours"] == "80.0"
     assert "mean" not in shown.index.get_level_values("dataset")
 
 
 def test_baselines_overview_counts_datasets_that_both_were_run_on():
     shown = baselines_overview(vs_baselines_table(SCORES, SCORES[:0]))
     assert shown["spaces"].tolist() == [PAIR]
-    assert shown["turtle − k-means"].tolist() == ["+20.0"]
+    assert shown["TURTLE − k-means"].tolist() == ["+20.0"]
     assert shown["ahead of k-means"].tolist() == ["1 of 1"]
-    assert shown["turtle − hume"].tolist() == ["–"]
-    assert shown["ahead of hume"].tolist() == ["–"]
+    assert shown["TURTLE − HUME"].tolist() == ["–"]
+    assert shown["ahead of HUME"].tolist() == ["–"]
 
 
-def test_available_scores_and_fits_are_those_that_there_are(tmp_path):
+def test_available_scores_and_fits_are_those_that_exist(tmp_path):
     suite = Suite(tmp_path, {"suite": "s", "root": ".", "datasets": ["cifar10", "pets", "dtd"]})
     assert set(available_scores(suite)) == set(COLUMNS)
     assert available_scores(suite).empty
@@ -156,3 +158,25 @@ def test_available_scores_and_fits_are_those_that_there_are(tmp_path):
     SCORES[SCORES["dataset"] == "pets"].to_csv(folder / "pets.csv", index=False)
     (folder / "dtd.csv").write_text("\n")  # of no method
     assert set(available_scores(suite)["dataset"]) == {"pets"}
+
+
+def test_overviews_have_one_row_per_curve_and_dashes_for_datasets_without():
+    single = [(1, draw, value, value, value) for draw, value in enumerate((0.8, 0.9))]
+    rows = [*single, (2, 0, 0.85, 0.9, 1.0)]
+    curve = pd.DataFrame(rows, columns=["runs", "draw", "single", "best", "vote"])
+    long, shown = aggregation_overview({("stl10", "moco+dino"): curve}, ["pets", "stl10"])
+    assert set(long["dataset"]) == {"stl10"}
+    assert shown.values.tolist() == [
+        ["stl10", "moco+dino", "2", "85.0 ± 7.1", "80.0", "90.0", "90.0", "100.0"],
+        ["pets", *"–" * 7],
+    ]
+    sure = pd.DataFrame({"kept": [1, 2, 4], "mean": [1, 0.9, 0.8], "std": 0.0, "seeds": 2})
+    long, shown = reliability_overview({"stl10": {"moco+dino": sure}}, ["stl10", "dtd"], (1, 16))
+    assert long["kept"].tolist() == [1, 2, 4]
+    assert shown.values.tolist() == [
+        ["stl10", "moco+dino", "100.0 ± 0.0", "80.0 ± 0.0", "80.0 ± 0.0"],
+        ["dtd", *"–" * 4],
+    ]
+    long, shown = aggregation_overview({}, ["dtd"])
+    assert long.empty
+    assert len(shown) == 1

@@ -4,18 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hume_turtle.reporting.tables import COLUMNS, benchmark_table
-from hume_turtle.reporting.tables_transfer import (
+from hume_turtle.reporting.spaces import (
     architecture_overview,
     architecture_table,
     benchmark_columns,
-    choices_by_size,
     main_spaces,
     overview_of_spaces,
     paired,
+    spaces_by_size,
     text_encoders,
     text_space,
 )
+from hume_turtle.reporting.tables import COLUMNS, benchmark_table
 
 PAIR = "clip-vit-l-14+dinov2-vit-g-14"
 PUBLISHED = ("TURTLE", "CLIP ViT-L/14 + DINOv2 ViT-g/14", "cars", "accuracy", 64.6)
@@ -57,7 +57,7 @@ def test_encoders_with_text_are_in_the_order_of_their_size():
     assert text_space(table[:0], "p+q") == "p"
 
 
-def test_benchmark_columns_are_the_choice_and_what_was_run_beside_it():
+def test_benchmark_columns_are_the_combination_and_what_was_run_beside_it():
     rows = [
         ("a", "hume", "moco+dino", 0, 0.5),
         ("a", "zero-shot", "p", 0, 0.5),
@@ -74,9 +74,9 @@ def test_benchmark_columns_are_the_choice_and_what_was_run_beside_it():
     assert len(benchmark_columns(table, PAIR)) == 6
 
 
-def test_choices_by_size():
+def test_spaces_by_size():
     rows = [("a", "turtle", s, 0, 0.5) for s in ("z", "p+q", "clip-vit-l-14", "clip-rn50", "q+r")]
-    singles, pairs = choices_by_size(benchmark_table(scores(*rows), NUMBERS, unrun=True), "turtle")
+    singles, pairs = spaces_by_size(benchmark_table(scores(*rows), NUMBERS, unrun=True), "turtle")
     assert list(singles) == ["clip-rn50", "clip-vit-l-14", "z"]
     assert pairs == {"p + q": ("turtle", "p+q"), "q + r": ("turtle", "q+r")}
 
@@ -116,7 +116,7 @@ def test_architectures_are_compared_on_the_datasets_that_all_were_run_on():
         if (dataset, spaces) != ("c", "clip-vit-l-14")
     ]
     table = architecture_table(scores(*rows))
-    assert set(table["datasets"]) == {2}  # c lacks an encoder
+    assert set(table["datasets"]) == {2}  # one encoder was not run on c
     rows = table.set_index(["encoder", "method"])
     assert rows.index.tolist() == [
         ("clip-rn50", "turtle"),
@@ -125,7 +125,7 @@ def test_architectures_are_compared_on_the_datasets_that_all_were_run_on():
         ("clip-vit-l-14", "turtle"),
     ]
     assert rows.loc[("clip-rn50", "turtle"), "mean"] == pytest.approx(35)
-    assert rows.loc[("clip-rn50", "turtle"), "deviation"] == pytest.approx(10 / np.sqrt(2))
+    assert rows.loc[("clip-rn50", "turtle"), "std"] == pytest.approx(10 / np.sqrt(2))
     assert rows.loc[("clip-rn50", "zero-shot"), "mean"] == pytest.approx(30)
     shown = architecture_overview(table).set_index("encoder")
     assert shown.loc["clip-vit-l-14"].tolist() == ["35.0 ± 7.1", "–", "–"]
@@ -145,4 +145,4 @@ def test_overview_of_spaces_has_means_only_of_what_was_run_everywhere():
         ("a", "k-means", "p", 0, 0.5),
     ]
     shown = overview_of_spaces(benchmark_table(scores(*rows), NUMBERS, unrun=True))
-    assert shown.to_dict("list") == {"spaces": ["p"], "ACC turtle": ["60.0"]}
+    assert shown.to_dict("list") == {"spaces": ["p"], "ACC TURTLE": ["60.0"]}

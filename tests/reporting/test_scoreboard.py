@@ -3,7 +3,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hume_turtle.reporting.reported import reported, scoreboard, slug
+from hume_turtle.reporting.scoreboard import reported, scoreboard
+from hume_turtle.storage.names import slug
 
 FOLDER = Path(__file__).parents[2] / "data" / "reported"
 
@@ -57,7 +58,7 @@ def test_scoreboard_compares_the_mean_over_seeds_on_the_test_split():
     assert (board["status"] == "not run").sum() == len(board) - 3
 
 
-def test_nothing_run_is_said_to_be_not_run():
+def test_without_scores_every_number_is_not_run():
     board = scoreboard(FOLDER, scores())
     assert set(board["status"]) == {"not run"}
     assert board["ours"].isna().all()

@@ -2,50 +2,47 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+from hume_turtle.storage.names import slug
+
 TOLERANCE = {"accuracy": 1.0, "ari": 2.0, "nmi": 1.0}  # percent, either way; better also counts
-METHODS = {"supervised linear probe": "linear-probe"}  # reported name to ours, where they differ
-METRICS = {"accuracy": "cluster_accuracy"}
-
-
-def slug(name: str) -> str:
-    """A reported name as this project writes it: "CLIP ViT-L/14" becomes "clip-vit-l-14"."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+# Reported names to ours, where they differ.
+REPORTED_METHODS = {"supervised linear probe": "linear-probe"}
+REPORTED_METRICS = {"accuracy": "cluster_accuracy"}
 
 
 def published_name(row) -> tuple[str, str, str, str]:
     """Method, spaces, dataset and metric of a reported number, as our long table names them."""
     return (
-        METHODS.get(row["method"], slug(row["method"])),
+        REPORTED_METHODS.get(row["method"], slug(row["method"])),
         "+".join(map(slug, row["spaces"].split(" + "))),
         row["dataset"],
-        METRICS.get(row["metric"], row["metric"]),
+        REPORTED_METRICS.get(row["metric"], row["metric"]),
     )
 
 
-def reported(folder: str | Path):
+def reported(folder: str | Path) -> pd.DataFrame:
     """Every reported number as one long table, in percent.
 
     Args:
         folder: data/reported, with hume_reported.csv and turtle_reported.csv.
 
     Returns:
-        DataFrame with columns artefact, method, spaces (joined by "+"), dataset, metric, reported,
-        source.
+        DataFrame with columns artefact, method, spaces (joined by " + "), dataset, metric,
+        reported, source.
     """
-    import pandas as pd
-
     hume = pd.read_csv(Path(folder, "hume_reported.csv"))
     hume["spaces"] = hume["phi1"].str.cat(hume["phi2"], sep=" + ").fillna(hume["phi1"])
-    table = pd.concat(
-        [hume, pd.read_csv(Path(folder, "turtle_reported.csv"))], ignore_index=True
-    ).rename(columns={"value": "reported"})
+    turtle = pd.read_csv(Path(folder, "turtle_reported.csv"))
+    table = pd.concat([hume, turtle], ignore_index=True).rename(columns={"value": "reported"})
     return table[["artefact", "method", "spaces", "dataset", "metric", "reported", "source"]]
 
 
-def scoreboard(folder: str | Path, scores):
+def scoreboard(folder: str | Path, scores: pd.DataFrame) -> pd.DataFrame:
     """Every reported number beside ours: met, missed, or not run.
 
     A number is met if ours, the mean over seeds on the test split, is no more than the tolerance
@@ -59,8 +56,6 @@ def scoreboard(folder: str | Path, scores):
     Returns:
         DataFrame: the columns of `reported`, and ours, difference, tolerance (percent), status.
     """
-    import numpy as np
-
     table = reported(folder)
     test = scores[scores["split"] == "test"]
     means = test.groupby(["method", "spaces", "dataset", "metric"])["value"].mean()

@@ -1,8 +1,11 @@
-"""Views of many representation spaces: which to show in full, and TURTLE beside other transfer."""
+"""Space combinations: which are shown in full, in which order, and tables over all of them."""
 
 from __future__ import annotations
 
-from hume_turtle.reporting.tables import SHORT, cell
+import pandas as pd
+
+from hume_turtle.reporting.names import METRIC_NAMES, method_name, spaces_name
+from hume_turtle.reporting.tables import cell, cells
 
 # In the order of their size; the convolutional ones first.
 CLIP = ("rn50", "rn101", "rn50x4", "rn50x16", "rn50x64", "vit-b-32", "vit-b-16", "vit-l-14")
@@ -10,7 +13,7 @@ ENCODERS = tuple(f"clip-{name}" for name in CLIP)
 
 
 def main_spaces(table, method: str = "turtle") -> str:
-    """The choice of spaces that tables and figures show in full, chosen by no score.
+    """The space combination that tables and figures show in full, chosen by no score.
 
     The published one where it was run or nothing was; else the one that was run on most datasets,
     of those the one with most spaces, of those the first by name.
@@ -40,10 +43,10 @@ def text_encoders(rows) -> list[str]:
 
 
 def benchmark_columns(table, spaces: str) -> dict[str, tuple[str, str]]:
-    """What `dataset_table` shows for a choice of spaces: title to (method, spaces).
+    """What `dataset_table` shows for a space combination: title to (method, spaces).
 
-    TURTLE in the choice and in each of its spaces, k-means and the linear probe in the choice,
-    HUME and zero-shot transfer where they were run, TURTLE in the published choice even if not.
+    TURTLE in it and in each of its spaces, k-means and the linear probe in it, HUME and zero-shot
+    transfer where they were run, TURTLE in the published combination even if not.
     """
     parts = spaces.split("+") if "+" in spaces else []
     hume = sorted(set(table.loc[table["method"] == "hume", "spaces"]))
@@ -51,24 +54,23 @@ def benchmark_columns(table, spaces: str) -> dict[str, tuple[str, str]]:
     published = (table["method"] == "turtle") & table["reported"].notna()
     others = sorted(set(table.loc[published, "spaces"]) - {*parts, spaces})
     chosen = [("k-means", spaces)]
-    chosen += [("hume", choice) for choice in hume]
-    chosen += [("turtle", choice) for choice in [*parts, *others, spaces]]
+    chosen += [("hume", combination) for combination in hume]
+    chosen += [("turtle", combination) for combination in [*parts, *others, spaces]]
     chosen += [("zero-shot", part) for part in parts or [spaces] if part in zero_shot]
     chosen += [("linear-probe", spaces)]
-    return {f"{method} {_spaced(choice)}": (method, choice) for method, choice in chosen}
+    return {f"{method_name(method)} {spaces_name(name)}": (method, name) for method, name in chosen}
 
 
-def choices_by_size(table, method: str) -> tuple[dict[str, tuple[str, str]], ...]:
+def spaces_by_size(table, method: str) -> tuple[dict[str, tuple[str, str]], ...]:
     """The single spaces of a method and its pairs, each as columns of `dataset_table`."""
     run = set(table.loc[(table["method"] == method) & table["mean"].notna(), "spaces"])
-    key = choice_order(table)
-    choices = sorted(run, key=key)
-    sizes = ([c for c in choices if "+" not in c], [c for c in choices if "+" in c])
-    return tuple({_spaced(c): (method, c) for c in size} for size in sizes)
+    titled = {spaces_name(name): (method, name) for name in sorted(run, key=spaces_order(table))}
+    pairs = {title: key for title, key in titled.items() if " + " in title}
+    return {title: key for title, key in titled.items() if title not in pairs}, pairs
 
 
-def choice_order(table):
-    """A key that sorts choices of spaces: single ones first, encoders with text by their size."""
+def spaces_order(table):
+    """A key that sorts space combinations: single ones first, encoders with text by their size."""
     texts = text_encoders(table)
     place = {name: i for i, name in enumerate(texts)}
 
@@ -79,22 +81,19 @@ def choice_order(table):
     return key
 
 
-def overview_of_spaces(table):
-    """The means of a `benchmark_table` for people: a row a choice of spaces.
+def overview_of_spaces(table) -> pd.DataFrame:
+    """The means of a `benchmark_table` for people: one row per space combination.
 
     Returns:
-        DataFrame of strings: spaces, and a column a metric and method, in percent.
+        DataFrame of strings: spaces, and one column per metric and method, in percent.
     """
-    means = table[(table["dataset"] == "mean") & table["metric"].isin(SHORT)]
+    means = table[(table["dataset"] == "mean") & table["metric"].isin(METRIC_NAMES)]
     wide = means.pivot(index="spaces", columns=["metric", "method"], values="mean")
-    wide = wide.reindex(columns=sorted(wide.columns, key=lambda c: (list(SHORT).index(c[0]), c[1])))
-    wide = wide.reindex(sorted(wide.index, key=choice_order(table))).astype(float)
-    wide.columns = [f"{SHORT[metric]} {method}" for metric, method in wide.columns]
-    return wide.map(lambda value: cell(value, float("nan"))).reset_index()
-
-
-def _spaced(spaces: str) -> str:
-    return spaces.replace("+", " + ")
+    metrics = list(METRIC_NAMES)
+    wide = wide[sorted(wide.columns, key=lambda column: (metrics.index(column[0]), column[1]))]
+    wide = wide.reindex(sorted(wide.index, key=spaces_order(table))).astype(float).map(cell)
+    names = [f"{METRIC_NAMES[metric]} {method_name(method)}" for metric, method in wide.columns]
+    return wide.set_axis(names, axis=1).reset_index()
 
 
 def paired(table, first: tuple[str, str], second: tuple[str, str], metric="cluster_accuracy"):
@@ -102,16 +101,14 @@ def paired(table, first: tuple[str, str], second: tuple[str, str], metric="clust
 
     Returns:
         DataFrame: dataset, first, second, difference (first − second), the largest first; datasets
-        that lack one of the two come last, those that lack both are left out.
+        with only one of the two come last, those with neither are skipped.
     """
-    import pandas as pd
-
     rows = table[(table["metric"] == metric) & (table["dataset"] != "mean")]
     means = rows.set_index(["method", "spaces", "dataset"])["mean"].dropna().sort_index()
     sides = {}
     for name, key in (("first", first), ("second", second)):
-        there = key in means.index.droplevel("dataset")
-        sides[name] = means.loc[key] if there else means[:0].droplevel(["method", "spaces"])
+        run = key in means.index.droplevel("dataset")
+        sides[name] = means.loc[key] if run else means[:0].droplevel(["method", "spaces"])
     both = pd.DataFrame(sides).rename_axis("dataset").reset_index()
     both["difference"] = both["first"] - both["second"]
     return both.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
@@ -121,17 +118,15 @@ def architecture_table(scores, metric: str = "cluster_accuracy"):
     """Mean over datasets of zero-shot transfer and of TURTLE for each encoder that has text.
 
     TURTLE is taken in the encoder's own space, and with each second space that has no text. The
-    mean is over the datasets on which all of them were run; its deviation is over seeds.
+    mean is over the datasets on which all of them were run; std is over seeds.
 
     Args:
         scores: the long table, as fractions; its test split is used.
 
     Returns:
         DataFrame in percent: encoder, method ("zero-shot", "turtle" or "turtle + <space>"), mean,
-        deviation, seeds, datasets (how many); no rows if there is no dataset with all of them.
+        std, seeds, datasets (how many); no rows if there is no dataset with all of them.
     """
-    import pandas as pd
-
     test = scores[(scores["split"] == "test") & (scores["metric"] == metric)]
     runs = test.pivot_table("value", ["method", "spaces", "seed"], "dataset")
     encoders, found = text_encoders(test), {}
@@ -146,13 +141,13 @@ def architecture_table(scores, metric: str = "cluster_accuracy"):
         means = 100 * found[key][common].dropna().mean(axis=1)  # (seeds,)
         if common and len(means):
             table.append((*key, means.mean(), means.std(), len(means), len(common)))
-    names = ["encoder", "method", "mean", "deviation", "seeds", "datasets"]
+    names = ["encoder", "method", "mean", "std", "seeds", "datasets"]
     return pd.DataFrame(table, columns=names)
 
 
-def architecture_overview(table):
-    """`architecture_table` for people: a row an encoder, "mean ± deviation" in percent."""
-    cells = table.assign(cell=[cell(*row) for row in table[["mean", "deviation"]].values])
-    wide = cells.pivot(index="encoder", columns="method", values="cell")
+def architecture_overview(table) -> pd.DataFrame:
+    """`architecture_table` for people: one row per encoder, "mean ± std" in percent."""
+    shown = table.assign(cell=cells(table, "mean", "std"))
+    wide = shown.pivot(index="encoder", columns="method", values="cell")
     wide = wide.reindex(index=table["encoder"].unique(), columns=sorted(set(table["method"])))
-    return wide.fillna("–").reset_index().rename_axis(columns=None)
+    return wide.fillna("–").reset_index().rename_axis(columns=None).rename(columns=method_name)

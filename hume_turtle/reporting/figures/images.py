@@ -1,14 +1,14 @@
-"""Figures that show images. The style and the other figures are in figures.py."""
+"""Figures that show images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from hume_turtle.reporting.style import DARK
 
 
 def plot_images(images: Sequence, *, columns: int = 10) -> Figure:
@@ -18,8 +18,6 @@ def plot_images(images: Sequence, *, columns: int = 10) -> Figure:
         images: PIL images or arrays, grey or RGB.
         columns: images in a row.
     """
-    import matplotlib.pyplot as plt
-
     rows = -(-len(images) // columns)
     size = (0.62 * columns, 0.62 * rows)
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="none")
@@ -54,14 +52,11 @@ def plot_clusters(
     Raises:
         ValueError: shapes that do not fit.
     """
-    import matplotlib.pyplot as plt
-
     images, labels, confidence = map(np.asarray, (images, labels, confidence))
     confusion = np.asarray(confusion)
     if not len(images) == len(labels) == len(confidence):
-        raise ValueError(
-            f"{len(images)} images, {len(labels)} labels, {len(confidence)} confidences"
-        )
+        counts = f"{len(images)} images, {len(labels)} labels, {len(confidence)} confidences"
+        raise ValueError(f"lengths differ: {counts}")
     if confusion.ndim != 2 or confusion.shape[1] != len(class_names):
         raise ValueError(f"confusion {confusion.shape} for {len(class_names)} class names")
     if labels.min() < 0 or labels.max() >= len(confusion):
@@ -74,13 +69,8 @@ def plot_clusters(
     )
     left.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     rows = (np.arange(len(confusion)) + 0.5) * sheet.shape[0] / len(confusion) - 0.5
-    left.set(
-        yticks=rows,
-        yticklabels=range(len(rows)),
-        ylabel="found class",
-        xticks=centres,
-        xticklabels=["most confident", "least confident"],
-    )
+    left.set(yticks=rows, yticklabels=range(len(rows)), ylabel="found class")
+    left.set(xticks=centres, xticklabels=["most confident", "least confident"])
     left.xaxis.tick_top()
     left.tick_params(length=0)
     left.grid(False)
@@ -90,7 +80,7 @@ def plot_clusters(
 
 
 def _example_sheet(images, labels, confidence, n_classes: int, k: int):
-    """One picture of all tiles, a row a found class: k most, a gap, k least confident.
+    """One picture of all tiles, one row per found class: k most, a gap, k least confident.
 
     Returns it, in 0..1, and the horizontal centres of the two halves, in pixels.
     """
@@ -118,24 +108,13 @@ def _draw_confusion(ax, confusion: np.ndarray, class_names: Sequence[str]) -> No
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if len(confusion) <= 20:
         for (row, column), count in np.ndenumerate(confusion):
+            text = f"{count:.0f}" if float(count).is_integer() else f"{count:.2g}"
+            ink = "white" if share[row, column] > 0.55 else DARK
             if count:
-                dark = share[row, column] > 0.55
-                ax.text(
-                    column,
-                    row,
-                    f"{count:d}" if float(count).is_integer() else f"{count:.2g}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if dark else "#222222",
-                )
-    long = max(map(len, map(str, class_names))) > 3
-    ax.set(
-        xticks=range(len(class_names)),
-        yticks=range(len(confusion)),
-        xlabel="true class",
-        title="confusion matrix (images)",
-    )
+                ax.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
+    ax.set(xticks=range(len(class_names)), yticks=range(len(confusion)))
+    ax.set(xlabel="true class", title="confusion matrix (images)")
+    long = max(len(str(name)) for name in class_names) > 3
     ax.set_xticklabels(class_names, rotation=90 if long else 0)
     ax.grid(False)
     ax.spines[:].set_visible(True)

@@ -14,10 +14,10 @@ import yaml
 
 from hume_turtle import Hume
 from hume_turtle.pipeline.suite import Suite
-from hume_turtle.reporting import figures
-from hume_turtle.reporting.run_notebook import run_cells_in_process
+from hume_turtle.reporting import publish
 from hume_turtle.reporting.tables import COLUMNS
 from hume_turtle.storage.embeddings import save_embedding, save_labels
+from tests.helpers.notebooks import run_cells_in_process
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = {
@@ -39,42 +39,43 @@ ARTEFACTS = {
     },
 }
 METRICS = ("cluster_accuracy", "mean_per_class_accuracy", "ari", "nmi")
-TURTLE_CHOICES = {
+TURTLE_SPACES = {
     "k-means": ("clip-vit-b-32", "clip-vit-l-14", "clip-vit-l-14+dinov2-vit-g-14"),
     "zero-shot": ("clip-vit-b-32", "clip-vit-l-14"),
 }
 for _method in ("turtle", "linear-probe"):
-    TURTLE_CHOICES[_method] = (*TURTLE_CHOICES["k-means"], "dinov2-vit-g-14")
-HUME_CHOICES = {"hume": ("moco+dino",), "k-means": ("moco", "dino"), "linear-probe": ("moco",)}
+    TURTLE_SPACES[_method] = (*TURTLE_SPACES["k-means"], "dinov2-vit-g-14")
+HUME_SPACES = {"hume": ("moco+dino",), "k-means": ("moco", "dino"), "linear-probe": ("moco",)}
 
 
 @pytest.fixture(autouse=True)
 def undrawn_figures(monkeypatch):
-    """Figures are made but not drawn, for time: test_plotting_transfer.py draws them."""
+    """Figures are made but not drawn, for time: test_figures_transfer.py draws them."""
 
     def save(figure, folder, name):
         Path(folder).mkdir(exist_ok=True)
         for kind in (".png", ".svg"):
             Path(folder, name + kind).touch()
 
-    monkeypatch.setattr(figures, "save_figure", save)
+    monkeypatch.setattr(publish, "save_figure", save)
 
 
-def made_up_suite(folder: Path, datasets, choices, hume: dict | None = None) -> Suite:
+def made_up_suite(folder: Path, datasets, combinations, hume: dict | None = None) -> Suite:
     """A suite with no scores yet."""
     params = {"suite": "small", "root": ".", "datasets": list(datasets), "notebooks": []}
     params["fit"] = {"split": "all", **({"hume": hume} if hume else {})}
-    params["embed"] = {"spaces": sorted({s for c in choices.values() for s in c if "+" not in s})}
+    single = {name for names in combinations.values() for name in names if "+" not in name}
+    params["embed"] = {"spaces": sorted(single)}
     folder.mkdir(exist_ok=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     shutil.copytree(ROOT / "data" / "reported", folder / "data" / "reported")
     return Suite.open(folder)
 
 
-def save_scores(suite: Suite, dataset: str, choices) -> None:
-    """Made-up scores of every method in its choices, two seeds."""
+def save_scores(suite: Suite, dataset: str, combinations) -> None:
+    """Made-up scores of every method in its space combinations, two seeds."""
     rng, rows = np.random.default_rng(len(dataset)), []
-    for method, spaces_of_method in choices.items():
+    for method, spaces_of_method in combinations.items():
         for spaces in spaces_of_method:
             for seed in (0, 1):
                 for split in ("train", "test"):
@@ -122,9 +123,9 @@ def test_sources_are_stored_without_outputs_and_with_short_cells(name):
 
 
 def test_transfer_with_all_its_scores(tmp_path):
-    suite = made_up_suite(tmp_path / "s", ("cifar10", "pets", "mnist", "dtd"), TURTLE_CHOICES)
+    suite = made_up_suite(tmp_path / "s", ("cifar10", "pets", "mnist", "dtd"), TURTLE_SPACES)
     for dataset in suite.datasets:
-        save_scores(suite, dataset, TURTLE_CHOICES)
+        save_scores(suite, dataset, TURTLE_SPACES)
     output = run("04_transfer", suite)
 
     scores = suite.scores().query("split == 'test' and metric == 'cluster_accuracy'")
@@ -150,9 +151,12 @@ def test_transfer_with_all_its_scores(tmp_path):
 
 
 def test_transfer_shows_what_is_missing_as_missing(tmp_path):
-    suite = made_up_suite(tmp_path / "s", ("folders", "pets"), TURTLE_CHOICES)
-    choices = {"turtle": ("a", "b", "a+b"), "k-means": ("a",)}  # no text, no probe; pets not run
-    save_scores(suite, "folders", choices)
+    suite = made_up_suite(tmp_path / "s", ("folders", "pets"), TURTLE_SPACES)
+    combinations = {
+        "turtle": ("a", "b", "a+b"),
+        "k-means": ("a",),
+    }  # no text, no probe
+    save_scores(suite, "folders", combinations)  # pets not run
     output = run("04_transfer", suite)
     lines = (output / "turtle-benchmark.md").read_text().splitlines()
     pets = next(line for line in lines if line.startswith("| ACC") and "| pets " in line)
@@ -164,7 +168,7 @@ def test_transfer_shows_what_is_missing_as_missing(tmp_path):
 
 @pytest.mark.parametrize("name", ARTEFACTS)
 def test_a_suite_without_scores_shows_the_reported_numbers(name, tmp_path):
-    output = run(name, made_up_suite(tmp_path / "s", ("pets", "stl10"), TURTLE_CHOICES))
+    output = run(name, made_up_suite(tmp_path / "s", ("pets", "stl10"), TURTLE_SPACES))
     board = pd.read_csv(output / "scoreboard.csv")
     assert set(board["status"]) == {"not run"}
     if name == "04_transfer":
@@ -180,9 +184,9 @@ def test_a_suite_without_scores_shows_the_reported_numbers(name, tmp_path):
 def test_hume_with_several_runs(tmp_path, blobs, one_thread):
     hume = {"phi1": "moco", "phi2": ["dino"]}
     datasets = ("stl10", "imagenet", "cifar10")
-    suite = made_up_suite(tmp_path / "s", datasets, HUME_CHOICES, hume)
+    suite = made_up_suite(tmp_path / "s", datasets, HUME_SPACES, hume)
     for dataset in ("stl10", "imagenet"):
-        save_scores(suite, dataset, HUME_CHOICES)
+        save_scores(suite, dataset, HUME_SPACES)
     save_hume_fits(suite, "stl10", blobs, n_runs=3)
     output = run("05_hume_tables", suite)
 
@@ -210,7 +214,7 @@ def test_hume_with_several_runs(tmp_path, blobs, one_thread):
 
 def test_hume_with_single_runs_has_no_vote(tmp_path, blobs, one_thread):
     hume = {"phi1": "moco", "phi2": ["dino"]}
-    suite = made_up_suite(tmp_path / "s", ("stl10",), HUME_CHOICES, hume)
+    suite = made_up_suite(tmp_path / "s", ("stl10",), HUME_SPACES, hume)
     save_hume_fits(suite, "stl10", blobs, n_runs=1)
     output = run("05_hume_tables", suite)
     assert not len(pd.read_csv(output / "hume-aggregation.csv"))

@@ -1,0 +1,24 @@
+"""A notebook's code cells run in this process, without a kernel: about a second instead of four."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+
+from hume_turtle.reporting.run_notebook import read_source
+
+
+def run_cells_in_process(source: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Run the cells and return the notebook's names, as its last cell left them.
+
+    Figures are made with Agg and closed; `display` does nothing. A `%magic` is a syntax error here.
+    """
+    names = {"__name__": "__main__", "display": lambda *objects: None}
+    with matplotlib.rc_context():
+        plt.switch_backend("Agg")
+        for number, cell in enumerate(read_source(source, parameters).cells, 1):
+            if cell.cell_type == "code":
+                exec(compile(cell.source, f"{source.name}[{number}]", "exec"), names)
+        plt.close("all")
+    return names
