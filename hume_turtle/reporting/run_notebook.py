@@ -1,7 +1,6 @@
-"""Executing a notebook: the same source and parameters give the same bytes.
+"""Executing a notebook with papermill: the same source and parameters give the same bytes.
 
-A notebook's parameters are the names assigned in its cell tagged `parameters`; their values go into
-a cell of their own behind it, tagged `injected-parameters` (papermill's convention).
+A notebook's parameters are the names assigned in its cell tagged `parameters` (papermill's rule).
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import papermill
+from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpecManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from jupyter_client.kernelspec import KernelSpec
 from nbformat import NotebookNode
+from papermill.parameterize import parameterize_notebook
 
 from hume_turtle.storage.files import atomic_write
 
@@ -57,12 +57,16 @@ def execute_notebook(
     source, destination = Path(source), Path(destination)
     failed = destination.with_suffix(".failed.ipynb")
     notebook = read_source(source, parameters or {})
-    try:
-        run_cells(notebook, source.name)
-    except NotebookError as error:
-        _write(notebook, failed)
-        raise NotebookError(f"{error}\nThe notebook as it stopped: {failed}") from error.__cause__
-    _write(normalise(notebook), destination)
+    with tempfile.TemporaryDirectory() as folder:
+        executed = Path(folder, "executed.ipynb")
+        try:
+            result = run_cells(notebook, source.name, executed)
+        except NotebookError as error:
+            if not executed.exists():  # the kernel died
+                raise
+            _write(nbformat.read(executed, as_version=4), failed)
+            raise NotebookError(f"{error}\nThe notebook as it stopped: {failed}") from None
+    _write(normalise(result), destination)
     failed.unlink(missing_ok=True)
     return destination
 
@@ -82,6 +86,7 @@ def read_source(source: str | Path, parameters: Mapping[str, Any]) -> NotebookNo
         raise ValueError(f"{source} is no notebook: {str(error).splitlines()[0][:200]}") from None
     notebook.cells = [cell for cell in notebook.cells if INJECTED not in _tags(cell)]
     for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])  # papermill reads them of every cell
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     declared = next((i for i, cell in enumerate(notebook.cells) if DECLARED in _tags(cell)), -1)
@@ -92,54 +97,69 @@ def read_source(source: str | Path, parameters: Mapping[str, Any]) -> NotebookNo
     if unknown := sorted(set(parameters) - set(names)):
         known = ", ".join(names) or "none"
         raise ValueError(f"{source} has no parameter {', '.join(unknown)}; it has {known}")
+    json.dumps(dict(parameters))  # papermill would inject the str() of other objects
     if parameters:
-        plain = json.loads(json.dumps(dict(parameters)))  # what repr() writes as Python
-        lines = ["# Parameters", *(f"{name} = {value!r}" for name, value in plain.items())]
-        cell = nbformat.v4.new_code_cell("\n".join(lines))
-        cell.metadata["tags"] = [INJECTED]
-        notebook.cells.insert(declared + 1, cell)
+        notebook.metadata["papermill"] = NotebookNode()  # where papermill notes the parameters
+        options = {"kernel_name": "python3", "language": "python"}
+        notebook = parameterize_notebook(notebook, dict(parameters), **options)
     return normalise(notebook)
 
 
-def run_cells(notebook: NotebookNode, name: str) -> None:
-    """Run all cells in a kernel of their own; their outputs are added to `notebook`.
+def run_cells(notebook: NotebookNode, name: str, executed: Path) -> NotebookNode:
+    """Run all cells in a kernel of their own; papermill leaves the result at `executed`, too.
 
     Raises:
         NotebookError: naming the cell by its position in the source.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        kernels = KernelSpecManager(kernel_dirs=[])  # none installed: python3 is this interpreter
-        environment = {
-            **os.environ,
-            "IPYTHONDIR": folder,  # no profile or start-up files of the user's
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # Agg would show no figures
-            "PYTHONHASHSEED": "0",
-            "TQDM_DISABLE": "1",
-        }
-        client = NotebookClient(
-            notebook,
-            AsyncKernelManager(kernel_name="python3", kernel_spec_manager=kernels),
-            timeout=None,
+    started = [0]  # positions of the cells that began to run
+
+    def failure(index: int, what: str) -> NotebookError:
+        position = index + 1 - sum(INJECTED in _tags(cell) for cell in notebook.cells[:index])
+        lines = [f"    {line}" for line in notebook.cells[index].source.splitlines()]
+        shown = "\n".join(lines[:4] + ["    ..."] * (len(lines) > 4))
+        return NotebookError(f"{name}: cell {position} failed, {what}\n{shown}")
+
+    source = executed.with_name("source.ipynb")
+    nbformat.write(notebook, source)
+    try:
+        result = papermill.execute_notebook(
+            str(source),
+            str(executed),
+            kernel_name="python3",
+            kernel_manager_class=_kernel_manager_class(executed.parent),
+            on_cell_start=lambda cell, cell_index: started.append(cell_index),
             coalesce_streams=True,
             record_timing=False,
-            extra_arguments=["--log-level=CRITICAL"],
+            progress_bar=False,
+            request_save_on_cell_execute=False,
         )
-        with client.setup_kernel(env=environment, cleanup_kc=True):
-            for index, cell in enumerate(notebook.cells):
-                try:
-                    client.execute_cell(cell, index)
-                except (CellExecutionError, DeadKernelError) as error:
-                    before = [INJECTED in _tags(other) for other in notebook.cells[:index]]
-                    position = index + 1 - sum(before)
-                    raise NotebookError(_failure(name, position, cell.source, error)) from error
+    except papermill.PapermillExecutionError as error:
+        raise failure(error.cell_index, f"{error.ename}: {error.evalue}") from None
+    except RuntimeError as error:  # a dead kernel
+        raise failure(started[-1], f"{type(error).__name__}: {error}") from error
+    for index, cell in enumerate(result.cells):
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
+            # papermill takes `sys.exit(0)` in a cell for success
+            raise failure(index, "not run: the cell before it exited")
+    return result
 
 
-def _failure(name: str, position: int, source: str, error: Exception) -> str:
-    kind = getattr(error, "ename", type(error).__name__)
-    message = getattr(error, "evalue", error)
-    lines = [f"    {line}" for line in source.splitlines()]
-    shown = "\n".join(lines[:4] + ["    ..."] * (len(lines) > 4))
-    return f"{name}: cell {position} failed, {kind}: {message}\n{shown}"
+def _kernel_manager_class(folder: Path) -> type:
+    """A kernel manager that knows one kernel: this interpreter, with settings of nobody's home."""
+    environment = {
+        "IPYTHONDIR": str(folder / "ipython"),  # no profile or start-up files of the user's
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # Agg would show no figures
+        "PYTHONHASHSEED": "0",
+        "TQDM_DISABLE": "1",
+    }
+    spec = KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]), env=environment)
+
+    class ThisInterpreter(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return spec  # its command starts with sys.executable
+
+    return ThisInterpreter
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:

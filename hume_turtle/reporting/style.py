@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -16,9 +17,8 @@ from hume_turtle.reporting.names import METHOD_NAMES
 # Okabe and Ito's colours, told apart with any colour vision; a method has the same one everywhere.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-RUN_METHODS = tuple(METHOD_NAMES)[
-    :5
-]  # those that this project runs; they have the first five colours
+# Those that this project runs; they have the first five colours.
+RUN_METHODS = tuple(METHOD_NAMES)[:5]
 GREY, DARK, RULE = "#8C8C8C", "#222222", "#E6E6E6"
 STYLE = {
     "axes.spines.top": False,
@@ -37,7 +37,7 @@ STYLE = {
 
 def set_style() -> None:
     """Set the project's look, from matplotlib's own defaults: no setting of the user's remains."""
-    plt.style.use(["default", "seaborn-v0_8-ticks", STYLE])
+    plt.style.use(["default", seaborn.axes_style("ticks"), STYLE])
 
 
 def method_look(method: str) -> dict[str, str]:
