@@ -1,8 +1,8 @@
 """How near extraction comes to the encoder's own speed: `benchmark`.
 
 Both are measured side by side on the same device: the encoder alone on one batch of prepared
-tensors that lies on the device already, and the whole of `extract`: images read and preprocessed
-by loader processes, copied to the device, encoded, copied back, written and synced to the disk.
+tensors that lies on the device already, and what `extract` does: images read and preprocessed by
+DataLoader workers, copied to the device, encoded, copied back and written to the disk.
 """
 
 from __future__ import annotations
@@ -17,13 +17,20 @@ from statistics import median
 import torch
 
 from hume_turtle.datasets.images import ImageDataset
-from hume_turtle.encoders.encoder import Encoder
+from hume_turtle.encoders.encoder import DTYPES, Encoder
+from hume_turtle.extraction.blocks import BATCHES, Blocks, block_count
 from hume_turtle.extraction.distributed import Processes
-from hume_turtle.extraction.extract import STORED, own_device, place, reader_count, work
-from hume_turtle.extraction.journal import Journal
-from hume_turtle.extraction.loading import IN_FLIGHT, PREFETCH, Encoding, pick_batch_size
-from hume_turtle.extraction.plan import BATCHES, PRECISIONS, block_count, first_image
+from hume_turtle.extraction.extract import (
+    STORED,
+    compute,
+    default_batch_size,
+    own_device,
+    place,
+    worker_count,
+)
+from hume_turtle.extraction.loading import IN_FLIGHT, Encoding, first_image
 
+PREFETCH = 2  # batches that each DataLoader worker has ready, by default
 TARGET = 0.9  # of the encoder's own throughput
 
 
@@ -49,7 +56,7 @@ class Throughput:
         return (
             f"encoder alone {self.alone:.1f} images/s, extraction {self.extraction:.1f} images/s: "
             f"ratio {self.ratio:.3f} (target {TARGET}), batches of {self.batch_size}, "
-            f"{self.workers} loader processes"
+            f"{self.workers} DataLoader workers"
         )
 
 
@@ -79,13 +86,13 @@ def benchmark(
 ) -> Throughput:
     """Measure both in turn, `rounds` times, each for `seconds`; nothing is kept.
 
-    The images are repeated where they do not last that long. What the loader processes had ready
-    before the clock starts is not counted.
+    The images are repeated where they do not last that long. What the workers had ready before
+    the clock starts is not counted.
     """
     device = place(encoder, precision, own_device(device, Processes()))
-    example = first_image(dataset, encoder, PRECISIONS[precision])
+    example = first_image(dataset, encoder, DTYPES[precision])
     if batch_size == "auto":
-        batch_size = pick_batch_size(encoder, example, device)
+        batch_size = default_batch_size(device)
     prepared = example.to(device).expand(batch_size, *example.shape).contiguous()
     plan = {
         "batch_size": batch_size,
@@ -98,7 +105,7 @@ def benchmark(
     for _ in range(rounds):
         alone = rate(encoder, prepared, seconds)
         batches = int(1 + 1.5 * alone * seconds / batch_size)
-        count = reader_count(workers, batches, Processes())
+        count = worker_count(workers, batches, Processes())
         ready = (PREFETCH + 1) * count + IN_FLIGHT + BATCHES
         plan["images"] = (batches + ready) * batch_size
         repeated = replace(dataset, images=Repeated(dataset.images, plan["images"]))
@@ -128,13 +135,12 @@ def now(device: torch.device) -> float:
 def extraction_rate(
     plan: dict, dataset: ImageDataset, encoder: Encoder, device, workers: int, ready: int, seconds
 ) -> float:
-    """Images a second of extraction into a temporary file, after the first `ready` batches."""
+    """Images a second of extraction into a temporary folder, after the first `ready` batches."""
     with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder) / "rows.npy")
-        journal.begin(plan)
-        blocks = list(range(block_count(plan)))
+        blocks = Blocks(Path(folder) / "rows.npy")
+        blocks.begin(plan)
         encoding = Encoding(encoder, device, plan["batch_size"], STORED[plan["dtype"]])
-        done = work(journal, plan, dataset, encoding, blocks, workers)
+        done = compute(blocks, plan, dataset, encoding, list(range(block_count(plan))), workers)
         for _ in range(ready):
             next(done)
         images, start = 0, time.perf_counter()
