@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 import torch
 
-from hume_turtle.datasets.images import ImageDataset
+from hume_turtle.datasets.images import ImageDataset, JoinedImages
 from hume_turtle.encoders.encoder import DTYPES, Encoder
 from hume_turtle.extraction.blocks import BATCHES, Blocks, block_count
-from hume_turtle.extraction.distributed import Processes
 from hume_turtle.extraction.extract import (
-    STORED,
     compute,
     default_batch_size,
-    own_device,
     place,
     worker_count,
 )
-from hume_turtle.extraction.loading import IN_FLIGHT, Encoding, first_image
+from hume_turtle.extraction.loading import IN_FLIGHT, first_image
 
 PREFETCH = 2  # batches that each DataLoader worker has ready, by default
 TARGET = 0.9  # of the encoder's own throughput
@@ -60,19 +56,6 @@ class Throughput:
         )
 
 
-class Repeated(Sequence):
-    """Images over and over, `count` in all."""
-
-    def __init__(self, images: Sequence, count: int) -> None:
-        self.images, self.count = images, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int):
-        return self.images[index % len(self.images)]
-
-
 def benchmark(
     dataset: ImageDataset,
     encoder: Encoder,
@@ -89,7 +72,7 @@ def benchmark(
     The images are repeated where they do not last that long. What the workers had ready before
     the clock starts is not counted.
     """
-    device = place(encoder, precision, own_device(device, Processes()))
+    device = place(encoder, precision, device)
     example = first_image(dataset, encoder, DTYPES[precision])
     if batch_size == "auto":
         batch_size = default_batch_size(device)
@@ -105,10 +88,11 @@ def benchmark(
     for _ in range(rounds):
         alone = rate(encoder, prepared, seconds)
         batches = int(1 + 1.5 * alone * seconds / batch_size)
-        count = worker_count(workers, batches, Processes())
+        count = worker_count(workers, batches)
         ready = (PREFETCH + 1) * count + IN_FLIGHT + BATCHES
         plan["images"] = (batches + ready) * batch_size
-        repeated = replace(dataset, images=Repeated(dataset.images, plan["images"]))
+        copies = -(-plan["images"] // len(dataset))
+        repeated = replace(dataset, images=JoinedImages(*[dataset.images] * copies))
         whole = extraction_rate(plan, repeated, encoder, device, count, ready, seconds)
         found.append((alone, whole))
     alone, whole = (median(rates) for rates in zip(*found))
@@ -139,8 +123,8 @@ def extraction_rate(
     with tempfile.TemporaryDirectory() as folder:
         blocks = Blocks(Path(folder) / "rows.npy")
         blocks.begin(plan)
-        encoding = Encoding(encoder, device, plan["batch_size"], STORED[plan["dtype"]])
-        done = compute(blocks, plan, dataset, encoding, list(range(block_count(plan))), workers)
+        numbers = list(range(block_count(plan)))
+        done = compute(blocks, plan, dataset, encoder, device, numbers, workers)
         for _ in range(ready):
             next(done)
         images, start = 0, time.perf_counter()

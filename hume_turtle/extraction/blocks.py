@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,9 @@ def block_count(plan: dict[str, Any]) -> int:
 
 def batches_of(number: int, plan: dict[str, Any]) -> list[range]:
     """The images of each batch of a block."""
-    size = plan["batch_size"]
-    start = number * BATCHES * size
-    end = min(start + BATCHES * size, plan["images"])
-    return [range(at, min(at + size, end)) for at in range(start, end, size)]
+    size, images = plan["batch_size"], range(plan["images"])
+    starts = images[number * BATCHES * size : (number + 1) * BATCHES * size : size]
+    return [images[start : start + size] for start in starts]
 
 
 class Blocks:
@@ -67,68 +66,53 @@ class Blocks:
             shutil.rmtree(self.folder)
 
     def write(self, number: int, rows: np.ndarray, skipped: list[tuple[int, str]], size: int):
-        """Rows (b, d) of the images that could be read, [image, error] of the others.
+        """Rows (b, d) of the images that could be read, (image, error) of the others.
 
-        size: images that were computed at once at the end of the block.
+        size: how many images were computed at once at the end of the block.
         """
-        images, errors = [image for image, _ in skipped], [error for _, error in skipped]
+        images = np.array([image for image, _ in skipped], np.int64)
+        errors = np.array([error for _, error in skipped], np.str_)
         with atomic_write(self._file(number)) as file:
-            np.savez(
-                file,
-                rows=rows,
-                skipped=np.array(images, np.int64),
-                errors=np.array(errors, np.str_),
-                size=size,
-            )
+            np.savez(file, rows=rows, skipped=images, errors=errors, size=size)
 
     def finished(self) -> list[int]:
         """The numbers of the blocks that exist, in order."""
         return sorted(int(path.stem) for path in self.folder.glob("*.npz"))
 
-    def skipped(self, dataset: ImageDataset) -> list[dict[str, Any]]:
-        """Row, path and error of the images of finished blocks that could not be read."""
+    def skipped(self, numbers: Iterable[int], dataset: ImageDataset) -> list[dict[str, Any]]:
+        """Row, path and error of the images of these blocks that could not be read."""
         return [
             {"row": int(row), "path": dataset.source(int(row)), "error": str(error)}
-            for block in self._read(self.finished())
+            for block in self._read(numbers)
             for row, error in zip(block["skipped"], block["errors"])
         ]
 
     def join(self, plan: dict[str, Any], dataset: ImageDataset) -> None:
-        """Write all blocks to `path`, block by block, and its sidecar; remove the blocks.
+        """Write all blocks to `path`, one after the other, and its sidecar; remove the blocks.
 
         An older embedding stays until the new one is whole. Raises FileNotFoundError where a
         block is missing, ValueError where no image could be read.
         """
         numbers = range(block_count(plan))
-        halved = self._halved(plan)  # reads every block: a missing one is noticed here
-        skipped = self.skipped(dataset)
-        rows = plan["images"] - len(skipped)
-        if rows == 0:
+        skipped = self.skipped(numbers, dataset)
+        shape = (plan["images"] - len(skipped), plan["dimensions"])
+        if shape[0] == 0:
             raise ValueError(f"no image of {dataset.name!r} can be read; {skipped[0]['error']}")
-        header = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(plan["dtype"])),
-            "fortran_order": False,
-            "shape": (rows, plan["dimensions"]),
-        }
+        descr = np.lib.format.dtype_to_descr(np.dtype(plan["dtype"]))
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        smallest = plan["batch_size"]
         with atomic_write(self.path) as file:
             np.lib.format.write_array_header_1_0(file, header)
             for block in self._read(numbers):
-                file.write(np.ascontiguousarray(block["rows"], plan["dtype"]))
+                file.write(np.ascontiguousarray(block["rows"]))
+                smallest = min(smallest, int(block["size"]))
             self.path.with_suffix(".json").unlink(missing_ok=True)  # of an older embedding
-        stated = {"rows": rows, "skipped": skipped, **file_statistics(self.path)}
-        write_sidecar(self.path, {**plan, **({"halved": halved} if halved else {}), **stated})
+        halved = {"smallest_batch": smallest} if smallest < plan["batch_size"] else {}
+        stated = {"rows": shape[0], "skipped": skipped, **file_statistics(self.path)}
+        write_sidecar(self.path, {**plan, **halved, **stated})
         self.remove()
 
-    def _halved(self, plan: dict[str, Any]) -> list[list[int]]:
-        """[image, images computed at once] of each block where that number changes."""
-        halved, size = [], plan["batch_size"]
-        for number, block in enumerate(self._read(range(block_count(plan)))):
-            if block["size"] != size:
-                size = int(block["size"])
-                halved.append([batches_of(number, plan)[0].start, size])
-        return halved
-
-    def _read(self, numbers) -> Iterator[Any]:
+    def _read(self, numbers: Iterable[int]) -> Iterator[Any]:
         for number in numbers:
             with np.load(self._file(number), allow_pickle=False) as block:
                 yield block

@@ -7,8 +7,7 @@ several processes (distributed.py) share the blocks. At the end rank 0 joins the
 Same bytes: a row's last bits depend on how many images are computed at once. That number is part
 of the plan, and a resumed run or one of several processes takes it from there: on machines of one
 kind the file is the same to the byte as that of an uninterrupted run by one process. Where a
-batch did not fit into memory and was halved, the sidecar lists under `halved` from which image on
-how many were computed at once.
+batch did not fit into memory and was halved, the sidecar states the `smallest_batch`.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from hume_turtle.checks import check_choice
+from hume_turtle.checks import check_choice, check_number
 from hume_turtle.core.precision import pick_device
 from hume_turtle.datasets.images import ImageDataset
 from hume_turtle.encoders.encoder import DTYPES, Encoder
 from hume_turtle.extraction.blocks import BATCHES, Blocks, batches_of, block_count
-from hume_turtle.extraction.distributed import Processes
+from hume_turtle.extraction.distributed import barrier, from_env, on_rank_zero
 from hume_turtle.extraction.identity import (
     circumstances,
     differences,
@@ -36,8 +35,8 @@ from hume_turtle.extraction.identity import (
     versions_and_device,
 )
 from hume_turtle.extraction.loading import (
-    Encoding,
     check_rows,
+    encode_batches,
     first_image,
     load_batches,
 )
@@ -96,56 +95,46 @@ def extract(
     dtype = dtype or ("float32" if precision == "fp32" else "float16")
     check_choice("dtype", dtype, tuple(STORED))
     check_choice("unreadable", unreadable, ("stop", "skip"))
-    check_count("batch_size", batch_size, 1)
-    check_count("workers", workers, 0)
+    if batch_size != "auto":
+        check_number("batch_size", batch_size, 1, whole=True)
+    if workers != "auto":
+        check_number("workers", workers, 0, whole=True)
     if len(images) == 0:
         raise ValueError(f"dataset {images.name!r}, split {images.split!r}, has no images")
-    processes = Processes.from_env()
-    device = place(encoder, precision, own_device(device, processes))
+    rank, count = from_env()
+    device = place(encoder, precision, device)
     wanted = identity(images, encoder, precision, dtype)
     if batch_size != "auto":
         wanted["batch_size"] = batch_size
     blocks = Blocks(embedding_path(root, images.name, encoder.name, images.split))
-
-    def begin_here():
-        return begin(blocks, images, encoder, wanted, existing, unreadable, device)
-
-    begun = processes.on_rank_zero(begin_here)
+    begun = on_rank_zero(
+        lambda: begin(blocks, images, encoder, device, wanted, existing, unreadable)
+    )
     if begun is None:
         return blocks.path
     plan, missing = begun
     if difference := differences(plan, wanted):
         raise ValueError(f"rank 0 has {difference}")
-    share = missing[processes.rank :: processes.count]
-    encoding = Encoding(encoder, device, plan["batch_size"], STORED[dtype])
-    count = worker_count(workers, len(share) * BATCHES, processes)
-    done = compute(blocks, plan, images, encoding, share, count, unreadable)
-    show(done, plan, share, missing, f"{images.name} {images.split} {encoder.name}", processes)
-    processes.barrier()
-    processes.on_rank_zero(lambda: blocks.join(plan, images))
+    share = missing[rank::count]
+    workers = worker_count(workers, len(share) * BATCHES)
+    done = compute(blocks, plan, images, encoder, device, share, workers, unreadable)
+    show(done, plan, share, f"{images.name} {images.split} {encoder.name}", rank)
+    barrier()
+    on_rank_zero(lambda: blocks.join(plan, images))
     return blocks.path
 
 
-def check_count(name: str, value: int | str, least: int) -> None:
-    if value != "auto" and (not isinstance(value, int) or value < least):
-        raise ValueError(f'{name} must be "auto" or an integer >= {least}, got {value!r}')
-
-
-def own_device(device: str | torch.device, processes: Processes) -> torch.device:
-    """The named device; of several GPUs, the one of this process."""
-    device = pick_device(device)
-    if device.type == "cuda":
-        if device.index is None:
-            device = torch.device("cuda", processes.local_rank % torch.cuda.device_count())
-        torch.cuda.set_device(device)
-    return device
-
-
-def place(encoder: Encoder, precision: str, device: torch.device) -> torch.device:
-    """Move the encoder to the device and precision, in place; the device.
+def place(encoder: Encoder, precision: str, device: str | torch.device) -> torch.device:
+    """Move the encoder to the device, of several GPUs this process's, and precision; the device.
 
     Raises ValueError where the weights have been rounded to another precision already.
     """
+    device = pick_device(device)
+    if device.type == "cuda":
+        if device.index is None:
+            local_rank = int(os.environ.get("LOCAL_RANK", 0))
+            device = torch.device("cuda", local_rank % torch.cuda.device_count())
+        torch.cuda.set_device(device)
     for weight in encoder.network.parameters():
         if weight.dtype in (torch.float16, torch.bfloat16) and weight.dtype != DTYPES[precision]:
             raise ValueError(
@@ -156,18 +145,19 @@ def place(encoder: Encoder, precision: str, device: torch.device) -> torch.devic
     return device
 
 
-def worker_count(workers: int | str, batches: int, processes: Processes) -> int:
+def worker_count(workers: int | str, batches: int) -> int:
     """DataLoader workers: by default this process's part of the cores, none for a few batches."""
     if workers != "auto":
         return min(workers, batches)
     if batches <= BATCHES:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(MAX_WORKERS, cores // processes.local_count, batches)
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return min(MAX_WORKERS, cores // sharing, batches)
 
 
 def begin(
-    blocks: Blocks, images: ImageDataset, encoder: Encoder, wanted, existing, unreadable, device
+    blocks: Blocks, images: ImageDataset, encoder: Encoder, device, wanted, existing, unreadable
 ) -> tuple[dict[str, Any], list[int]] | None:
     """The plan, begun earlier or now, and its missing blocks; None where all is finished."""
     here = circumstances(encoder, device)
@@ -178,7 +168,7 @@ def begin(
             blocks.remove()
         return None
     if existing != "replace" and usable(plan, wanted, here, blocks.folder, existing):
-        check_skipped(blocks.skipped(images), unreadable, blocks.folder)
+        check_skipped(blocks.skipped(blocks.finished(), images), unreadable, blocks.folder)
     else:
         example = first_image(images, encoder, DTYPES[wanted["precision"]])
         dimensions = encoder.dim or encoder.encode(example[None].to(device)).shape[1]
@@ -229,22 +219,22 @@ def compute(
     blocks: Blocks,
     plan: dict[str, Any],
     images: ImageDataset,
-    encoding: Encoding,
+    encoder: Encoder,
+    device: torch.device,
     numbers: list[int],
     workers: int = 0,
     unreadable: str = "stop",
 ) -> Iterator[int]:
     """Compute blocks and write them; the number of images after each batch."""
-    encoder = encoding.encoder
     loader = load_batches(
         images.images,
         encoder.preprocess,
         [batch for number in numbers for batch in batches_of(number, plan)],
         workers,
         DTYPES[plan["precision"]],
-        pin=encoding.device.type == "cuda",
+        pin=device.type == "cuda",
     )
-    encoded = iter(encoding(loader))
+    encoded = encode_batches(loader, encoder, device, plan["batch_size"], STORED[plan["dtype"]])
     for number in numbers:
         rows, skipped = [np.empty((0, plan["dimensions"]), plan["dtype"])], []
         for planned in batches_of(number, plan):
@@ -257,15 +247,10 @@ def compute(
         blocks.write(number, np.concatenate(rows), skipped, size)
 
 
-def show(done: Iterator[int], plan, share: list[int], missing: list[int], label, processes) -> None:
-    """Run to the end, showing on rank 0 the images done of its share and of what existed."""
-
-    def count(numbers) -> int:
-        return sum(len(batch) for number in numbers for batch in batches_of(number, plan))
-
-    existed = plan["images"] - count(missing)
-    options = {} if processes.rank == 0 else {"disable": True}
-    total = existed + count(share)
-    with progress(total=total, label=label, initial=existed, unit="img", **options) as bar:
+def show(done: Iterator[int], plan: dict, share: list[int], label: str, rank: int) -> None:
+    """Run to the end; rank 0 shows its images done, their total, rate and time left."""
+    total = sum(len(batch) for number in share for batch in batches_of(number, plan))
+    options = {"disable": True} if rank else {}
+    with progress(total=total, label=label, unit="img", **options) as bar:
         for images in done:
             bar.update(images)

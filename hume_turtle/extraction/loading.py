@@ -118,66 +118,66 @@ def check_rows(
         raise ValueError(f"encoder {encoder.name!r} {given}")
 
 
-class Encoding:
-    """Batches of images through an encoder, and how many images fit at once.
+def encode_batches(
+    batches: Iterable[Batch], encoder: Encoder, device: torch.device, size: int, dtype: torch.dtype
+) -> Iterator[tuple[Batch, np.ndarray, int]]:
+    """Each batch without its images, its rows (B, d), and how many images were computed at once.
 
-    Attributes:
-        size: images that are computed at once; halved whenever they do not fit.
+    size: images to compute at once; halved for good whenever they do not fit into memory.
     """
+    copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+    waiting: deque = deque()
+    for batch in batches:
+        rows, ready = torch.empty(0, 0, dtype=dtype), None
+        if batch.images is not None:
+            rows, size = encode_halving(encoder, batch.images, device, copies, size)
+            rows, ready = to_host(rows.to(dtype))
+        waiting.append((batch._replace(images=None), rows, ready, size))
+        if copies is None or len(waiting) > IN_FLIGHT:
+            yield on_host(*waiting.popleft())
+    while waiting:
+        yield on_host(*waiting.popleft())
 
-    def __init__(
-        self, encoder: Encoder, device: torch.device, size: int, dtype: torch.dtype = torch.float32
-    ) -> None:
-        """dtype: of the rows that come back. The encoder is on the device already."""
-        self.encoder, self.device, self.size, self.dtype = encoder, device, size, dtype
-        self.copies = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def __call__(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray, int]]:
-        """Each batch without its images, its rows (B, d), and how many were computed at once."""
-        waiting: deque = deque()
-        for batch in batches:
-            waiting.append(self._start(batch))
-            if self.copies is None or len(waiting) > IN_FLIGHT:
-                yield self._finish(*waiting.popleft())
-        while waiting:
-            yield self._finish(*waiting.popleft())
+def encode_halving(
+    encoder: Encoder, images: Tensor, device, copies, size: int
+) -> tuple[Tensor, int]:
+    """Rows (B, d) on the device, and how many images fitted at once, at most `size`."""
+    while True:
+        try:
+            parts = to_device(images, device, copies).split(size)
+            return torch.cat([encoder.encode(part) for part in parts]), size
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+        size //= 2  # not in the handler, whose traceback holds what did not fit
+        torch.cuda.empty_cache()
 
-    def _start(self, batch: Batch) -> tuple:
-        bare = batch._replace(images=None)
-        if batch.images is None:
-            return bare, torch.empty(0, 0, dtype=self.dtype), None, self.size
-        while True:
-            try:
-                rows, ready = self._compute(batch.images)
-                return bare, rows, ready, self.size
-            except torch.OutOfMemoryError:
-                if self.size == 1:
-                    raise
-            self.size //= 2  # not in the handler, whose traceback holds what did not fit
-            if self.copies is not None:
-                torch.cuda.empty_cache()
 
-    def _compute(self, images: Tensor) -> tuple[Tensor, Any]:
-        """Rows (B, d) on the host, and the event after which they are there."""
-        if self.copies is None:
-            return self._encode(images.to(self.device)).cpu(), None
-        compute = torch.cuda.current_stream(self.device)
-        with torch.cuda.stream(self.copies):
-            images = images.to(self.device, non_blocking=True)
-        compute.wait_stream(self.copies)
-        images.record_stream(compute)  # its memory is not given away while `compute` reads it
-        rows = self._encode(images)
-        host = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
-        host.copy_(rows, non_blocking=True)
-        ready = torch.cuda.Event()
-        ready.record(compute)
-        return host, ready
+def to_device(images: Tensor, device: torch.device, copies) -> Tensor:
+    """The images on the device; on a GPU copied while it computes earlier batches."""
+    if copies is None:
+        return images.to(device)
+    current = torch.cuda.current_stream(device)
+    with torch.cuda.stream(copies):
+        images = images.to(device, non_blocking=True)
+    current.wait_stream(copies)
+    images.record_stream(current)  # its memory is not given away while `current` reads it
+    return images
 
-    def _encode(self, images: Tensor) -> Tensor:
-        parts = [self.encoder.encode(part) for part in images.split(self.size)]
-        return torch.cat(parts).to(self.dtype)
 
-    def _finish(self, batch: Batch, rows: Tensor, ready, size: int):
-        if ready is not None:
-            ready.synchronize()
-        return batch, rows.numpy(), size
+def to_host(rows: Tensor) -> tuple[Tensor, Any]:
+    """The rows on the host, and of a GPU the event after which they are there."""
+    if rows.device.type != "cuda":
+        return rows.cpu(), None
+    host = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
+    ready = torch.cuda.Event()
+    host.copy_(rows, non_blocking=True)
+    ready.record()
+    return host, ready
+
+
+def on_host(batch: Batch, rows: Tensor, ready, size: int) -> tuple[Batch, np.ndarray, int]:
+    if ready is not None:
+        ready.synchronize()
+    return batch, rows.numpy(), size

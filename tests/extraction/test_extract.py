@@ -24,7 +24,6 @@ from torch import nn
 
 from hume_turtle.datasets.images import ArrayImages, FileImages, ImageDataset
 from hume_turtle.encoders.encoder import Encoder
-from hume_turtle.extraction.distributed import Processes
 from hume_turtle.extraction.extract import extract, worker_count
 from hume_turtle.extraction.identity import images_sha256, weights_sha256
 from hume_turtle.pretraining.small_networks import image_tensor
@@ -110,7 +109,7 @@ def test_rows_are_what_the_encoder_gives_and_the_sidecar_says_what_they_are(tmp_
     assert sidecar["mean_square"] == pytest.approx(np.square(rows, dtype=float).mean(), rel=1e-12)
     assert (sidecar["rows"], sidecar["dimensions"], sidecar["batch_size"]) == (N, DIM, 4)
     assert (sidecar["precision"], sidecar["skipped"]) == ("fp32", [])
-    assert "halved" not in sidecar
+    assert "smallest_batch" not in sidecar
     seen = encoder.network.images
     extract(images(), encoder, tmp_path, **QUICK)
     assert encoder.network.images == seen  # done already
@@ -224,7 +223,7 @@ def test_killed_before_any_change_of_the_disk(tmp_path, whole, skipping):
     assert point > 10
 
 
-def test_a_journal_or_file_of_other_settings_is_refused_or_made_anew(tmp_path, whole):
+def test_blocks_or_a_file_of_another_identity_are_refused_or_replaced(tmp_path, whole):
     with pytest.raises(RuntimeError, match="died"):
         extract(images(), tiny(die_at=9), tmp_path, **QUICK)
     others = [
@@ -250,7 +249,44 @@ def test_a_journal_or_file_of_other_settings_is_refused_or_made_anew(tmp_path, w
     assert content(extract(images(), tiny(), tmp_path, existing="update", **QUICK)) == whole
 
 
-def test_a_restart_that_is_killed_never_resumes_the_old_journal(tmp_path, whole):
+def test_existing_embeddings_are_kept_updated_or_replaced(tmp_path, whole):
+    def computed(existing: str, seed: int = 0) -> int:
+        encoder = tiny(seed=seed)
+        extract(images(), encoder, tmp_path, existing=existing, **QUICK)
+        return encoder.network.images
+
+    assert [computed(each) for each in ("resume", "update", "replace")] == [N, 0, N]
+    path = tmp_path / "noise" / "tiny" / "train.npy"
+    assert content(path) == whole
+    assert computed("update", seed=1) == N
+    other = path.read_bytes()
+    with pytest.raises(RuntimeError, match="died"):
+        extract(images(), tiny(die_at=9), tmp_path, existing="update", **QUICK)
+    assert path.read_bytes() == other  # until the new one is whole
+    assert computed("resume", seed=1) == 0  # and unfinished blocks of another are left alone
+    assert computed("update") == N - 2 * 16
+    assert content(path) == whole
+
+
+def test_other_versions_and_devices_are_reported_and_not_acted_on(tmp_path, monkeypatch):
+    from hume_turtle.extraction import extract as module
+
+    def elsewhere(*_):
+        return {"device": "cuda", "versions": {"torch": "0.1"}}
+
+    path = extract(images(), tiny(), tmp_path, **QUICK)
+    assert set(json.loads(path.with_suffix(".json").read_text())["versions"]) == {"torch", "pillow"}
+    with pytest.raises(RuntimeError, match="died"):
+        extract(images(split="test"), tiny(die_at=9), tmp_path, **QUICK)
+    monkeypatch.setattr(module, "circumstances", elsewhere)
+    encoder = tiny()
+    for split in ("train", "test"):
+        with pytest.warns(UserWarning, match=r"device 'cpu' instead of 'cuda'; torch .* '0.1'"):
+            extract(images(split=split), encoder, tmp_path, existing="update", **QUICK)
+    assert encoder.network.images == N - 2 * 16  # what was missing
+
+
+def test_an_update_that_is_killed_never_resumes_the_old_blocks(tmp_path, whole):
     with pytest.raises(RuntimeError, match="died"):
         extract(images(), tiny(die_at=9), tmp_path, **QUICK)
     begun = tmp_path / "noise"
@@ -300,7 +336,7 @@ def test_a_batch_that_does_not_fit_is_halved(tmp_path):
     """4 → 2 where only 2 or 3 fit; the sidecar says so; resumed runs stay with it."""
     encoder = tiny(fits=3)
     path = extract(images(), encoder, tmp_path / "whole", **QUICK)
-    assert json.loads(path.with_suffix(".json").read_text())["halved"] == [[0, 2]]
+    assert json.loads(path.with_suffix(".json").read_text())["smallest_batch"] == 2
     assert encoder.network.calls == N // 2
     with pytest.raises(RuntimeError, match="died"):
         extract(images(), tiny(fits=3, die_at=20), tmp_path, **QUICK)
@@ -452,8 +488,16 @@ def test_names_of_images_count_without_their_folder_and_all_weights_count(tmp_pa
     assert weights_sha256(nn.Linear(2, 3).half())
 
 
+def test_a_full_disk_is_an_error_before_any_work(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=2 * N * DIM * 4 - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(OSError, match="no room for 2000 bytes"):
+        extract(images(), tiny(), tmp_path, **QUICK)
+
+
 def test_bad_settings_are_refused(tmp_path):
     for options in (
+        {"existing": "ignore"},
         {"precision": "fp8"},
         {"dtype": "float64"},
         {"unreadable": "ignore"},
@@ -468,9 +512,10 @@ def test_bad_settings_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_as_many_loader_processes_as_cores_but_none_for_a_few_batches():
+def test_as_many_workers_as_cores_but_none_for_a_few_batches(monkeypatch):
     cores = len(os.sched_getaffinity(0))
-    assert worker_count("auto", 4, Processes()) == worker_count(3, 0, Processes()) == 0
-    assert worker_count("auto", 1000, Processes()) == min(cores, 16)
-    assert worker_count("auto", 1000, Processes(local_count=2)) == min(cores // 2, 16)
-    assert worker_count(3, 1000, Processes()) == 3
+    assert worker_count("auto", 4) == worker_count(3, 0) == 0
+    assert worker_count("auto", 1000) == min(cores, 16)
+    assert worker_count(3, 1000) == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # two processes share the cores
+    assert worker_count("auto", 1000) == min(cores // 2, 16)

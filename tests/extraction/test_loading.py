@@ -9,7 +9,13 @@ from torch import nn
 
 from hume_turtle.datasets.images import ArrayImages, FileImages, ImageDataset, JoinedImages
 from hume_turtle.encoders.encoder import Encoder
-from hume_turtle.extraction.loading import Batch, Encoding, Images, check_rows, load_batches
+from hume_turtle.extraction.loading import (
+    Batch,
+    Images,
+    check_rows,
+    encode_batches,
+    load_batches,
+)
 from hume_turtle.pretraining.small_networks import image_tensor
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 2, 2), dtype=np.uint8)
@@ -68,7 +74,7 @@ def test_rows_from_a_gpu_are_those_of_the_encoder():
     encoder = Encoder("flat", 4, {}, image_tensor, nn.Flatten()).to(device)
     batches = [range(at, at + 2) for at in range(0, 10, 2)]
     loader = load_batches(ArrayImages(PIXELS), image_tensor, batches, pin=True)
-    found = list(Encoding(encoder, device, 2)(loader))
+    found = list(encode_batches(loader, encoder, device, 2, torch.float32))
     assert [batch.rows for batch, _, _ in found] == [list(batch) for batch in batches]
     expected = torch.stack([image_tensor(image) for image in ArrayImages(PIXELS)]).flatten(1)
     np.testing.assert_array_equal(np.concatenate([rows for _, rows, _ in found]), expected)
