@@ -1,7 +1,7 @@
 """How near extraction comes to the encoder's own speed: `benchmark`.
 
-Both are measured side by side on the same device: the encoder alone on one batch of prepared
-tensors that lies on the device already, and what `extract` does: images read and preprocessed by
+Both are measured side by side: the encoder alone on one batch of prepared tensors that is on the
+device already, and what `extract` does: images read and preprocessed by
 DataLoader workers, copied to the device, encoded, copied back and written to the disk.
 """
 
@@ -18,12 +18,7 @@ import torch
 from hume_turtle.datasets.images import ImageDataset, JoinedImages
 from hume_turtle.encoders.encoder import DTYPES, Encoder
 from hume_turtle.extraction.blocks import BATCHES, Blocks, block_count
-from hume_turtle.extraction.extract import (
-    compute,
-    default_batch_size,
-    place,
-    worker_count,
-)
+from hume_turtle.extraction.extract import compute, default_batch_size, place, worker_count
 from hume_turtle.extraction.loading import IN_FLIGHT, first_image
 
 PREFETCH = 2  # batches that each DataLoader worker has ready, by default

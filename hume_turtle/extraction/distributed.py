@@ -35,7 +35,7 @@ def several() -> bool:
 def on_rank_zero(function: Callable[[], Result]) -> Result:
     """What `function()` returns on rank 0, on every process; an exception likewise.
 
-    Raises RuntimeError where another process has ended.
+    Raises ConnectionError where another process has ended.
     """
     outcome: list = [None, None]  # result, error
     if not several() or dist.get_rank() == 0:
@@ -52,7 +52,7 @@ def on_rank_zero(function: Callable[[], Result]) -> Result:
 
 
 def barrier() -> None:
-    """Wait for all processes. Raises RuntimeError where another one has ended."""
+    """Wait for all processes. Raises ConnectionError where another one has ended."""
     if several():
         with losses_reported():
             dist.barrier()
@@ -63,7 +63,7 @@ def losses_reported() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RuntimeError(
+        raise ConnectionError(
             f"process {dist.get_rank()} of {dist.get_world_size()}: another process has ended or "
             "does not answer; finished blocks are kept, and the same command resumes"
         ) from error

@@ -28,18 +28,8 @@ from hume_turtle.datasets.images import ImageDataset
 from hume_turtle.encoders.encoder import DTYPES, Encoder
 from hume_turtle.extraction.blocks import BATCHES, Blocks, batches_of, block_count
 from hume_turtle.extraction.distributed import barrier, from_env, on_rank_zero
-from hume_turtle.extraction.identity import (
-    circumstances,
-    differences,
-    identity,
-    versions_and_device,
-)
-from hume_turtle.extraction.loading import (
-    check_rows,
-    encode_batches,
-    first_image,
-    load_batches,
-)
+from hume_turtle.extraction.identity import circumstances, differences, identity
+from hume_turtle.extraction.loading import check_rows, encode_batches, first_image, load_batches
 from hume_turtle.progress import progress
 from hume_turtle.storage.embeddings import embedding_path
 
@@ -88,24 +78,23 @@ def extract(
     Raises:
         ValueError: for bad settings, an empty dataset, an image that cannot be read, NaN and
             infinite values, and where an embedding of another identity exists.
-        RuntimeError: where another process has ended.
+        ConnectionError: where another process has ended.
     """
     check_choice("existing", existing, EXISTING)
     check_choice("precision", precision, tuple(DTYPES))
     dtype = dtype or ("float32" if precision == "fp32" else "float16")
     check_choice("dtype", dtype, tuple(STORED))
     check_choice("unreadable", unreadable, ("stop", "skip"))
-    if batch_size != "auto":
-        check_number("batch_size", batch_size, 1, whole=True)
-    if workers != "auto":
-        check_number("workers", workers, 0, whole=True)
+    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if value != "auto":
+            check_number(name, value, least, whole=True)
     if len(images) == 0:
         raise ValueError(f"dataset {images.name!r}, split {images.split!r}, has no images")
     rank, count = from_env()
     device = place(encoder, precision, device)
     wanted = identity(images, encoder, precision, dtype)
     if batch_size != "auto":
-        wanted["batch_size"] = batch_size
+        wanted["batch_size"] = int(batch_size)
     blocks = Blocks(embedding_path(root, images.name, encoder.name, images.split))
     begun = on_rank_zero(
         lambda: begin(blocks, images, encoder, device, wanted, existing, unreadable)
@@ -160,20 +149,21 @@ def begin(
     blocks: Blocks, images: ImageDataset, encoder: Encoder, device, wanted, existing, unreadable
 ) -> tuple[dict[str, Any], list[int]] | None:
     """The plan, begun earlier or now, and its missing blocks; None where all is finished."""
-    here = circumstances(encoder, device)
-    sidecar, plan = read_finished(blocks.path), blocks.plan()
-    if existing != "replace" and usable(sidecar, wanted, here, blocks.path, existing):
+    here, sidecar, plan = circumstances(encoder, device), None, None
+    if existing != "replace":
+        sidecar, plan = read_finished(blocks.path), blocks.plan()
+    if usable(sidecar, wanted, here, blocks.path, existing):
         check_skipped(sidecar["skipped"], unreadable, blocks.path)
         if plan is None or not differences(plan, wanted):
             blocks.remove()
         return None
-    if existing != "replace" and usable(plan, wanted, here, blocks.folder, existing):
+    if usable(plan, wanted, here, blocks.folder, existing):
         check_skipped(blocks.skipped(blocks.finished(), images), unreadable, blocks.folder)
     else:
         example = first_image(images, encoder, DTYPES[wanted["precision"]])
         dimensions = encoder.dim or encoder.encode(example[None].to(device)).shape[1]
-        size = {"batch_size": default_batch_size(device), "dimensions": dimensions}
-        plan = {**size, **wanted, **here}
+        size = wanted.get("batch_size", default_batch_size(device))
+        plan = {**wanted, "batch_size": size, "dimensions": dimensions, **here}
         blocks.begin(plan)
     return plan, sorted({*range(block_count(plan))} - {*blocks.finished()})
 
@@ -204,8 +194,10 @@ def usable(found: dict | None, wanted: dict, here: dict, path: Path, existing: s
             f"{path} already exists with other settings: {difference}; pass --overwrite (in "
             f'Python existing="update"), or another folder'
         )
-    made = versions_and_device(found)
-    if not difference and (other := differences(made, versions_and_device(here))):
+    made, now = (
+        {"device": each.get("device"), **each.get("versions", {})} for each in (found, here)
+    )
+    if not difference and (other := differences(made, now)):
         warnings.warn(f"{path} is kept; it was made with {other}", stacklevel=2)
     return not difference
 

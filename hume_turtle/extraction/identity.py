@@ -31,11 +31,11 @@ def identity(dataset: ImageDataset, encoder: Encoder, precision: str, dtype: str
         "dataset": dataset.name,
         "split": dataset.split,
         "encoder": encoder.name,
+        "precision": precision,
+        "dtype": dtype,
         "settings": encoder.settings,
         "preprocess": re.sub(r" at 0x[0-9a-f]+", "", repr(encoder.preprocess)),
         "weights_sha256": weights_sha256(encoder.network),
-        "precision": precision,
-        "dtype": dtype,
         "images": len(dataset),
         "images_sha256": images_sha256(dataset),
     }
@@ -90,9 +90,11 @@ def circumstances(encoder: Encoder, device: torch.device) -> dict[str, Any]:
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     """In words, what is not as wanted; empty where everything is."""
     keys = [key for key in wanted if found.get(key) != wanted[key]]
-    return "; ".join(f"{key} {found.get(key)!r} instead of {wanted[key]!r}" for key in keys)
+    return "; ".join(
+        f"{key} {short(found.get(key))} instead of {short(wanted[key])}" for key in keys
+    )
 
 
-def versions_and_device(recorded: dict[str, Any]) -> dict[str, str | None]:
-    """What `circumstances` recorded, flat, to be compared by `differences`."""
-    return {"device": recorded.get("device"), **recorded.get("versions", {})}
+def short(value: Any) -> str:
+    """As Python writes it; of a SHA-256 eight digits."""
+    return repr(value[:8] if isinstance(value, str) and len(value) == 64 else value)

@@ -1,8 +1,8 @@
 """From images to rows: DataLoader workers, batches on the device, rows back on the host.
 
-Images are read and preprocessed by workers while the device computes. On a GPU the
-images of the next batch are copied on a stream of their own, and rows come back while later
-batches are under way: the device waits for nothing but slow loaders.
+Workers read and preprocess images while the device computes. On a GPU the images of the next
+batch are copied on a stream of their own, and rows come back while later batches are under way:
+the device waits for nothing but slow workers.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from hume_turtle.checks import check_choice
 from hume_turtle.storage.files import atomic_write, file_sha256
 
 STATED = ("rows", "dimensions", "mean_square", "skipped", "sha256")  # by every sidecar
-ROWS = 1024  # read at once when a file is gone through
+ROWS = 1024  # read at once for the mean square
 
 
 def unit_rms_scale(mean_square: float) -> float:
@@ -74,7 +74,7 @@ def save_embedding(
 
 
 def write_sidecar(path: Path, content: dict[str, Any]) -> None:
-    """Write what the embedding at `path` is beside it; `content` holds at least `STATED`."""
+    """Write the sidecar of the embedding at `path`; `content` holds at least `STATED`."""
     with atomic_write(path.with_suffix(".json"), "w", encoding="utf-8") as file:
         file.write(json.dumps(content, indent=2) + "\n")
 
@@ -117,19 +117,19 @@ def load_embedding(
 
 
 def load_sidecar(root: str | Path, dataset: str, space: str, split: str) -> dict[str, Any]:
-    """What an embedding is. Raises ValueError where the file lacks what every sidecar states."""
+    """What an embedding is. Raises ValueError where a key that every sidecar states is missing."""
     path = embedding_path(root, dataset, space, split).with_suffix(".json")
     if not path.exists():
         raise FileNotFoundError(f"no sidecar at {path}")
     sidecar = json.loads(path.read_text(encoding="utf-8"))
-    lacking = [key for key in STATED if key not in sidecar]
-    if lacking:
-        raise ValueError(f"{path} does not state {', '.join(lacking)}")
+    missing = [key for key in STATED if key not in sidecar]
+    if missing:
+        raise ValueError(f"{path} does not state {', '.join(missing)}")
     return sidecar
 
 
 def is_imported(root: str | Path, dataset: str, space: str) -> bool:
-    """Whether train and test are there and came out of a released archive (importers.py)."""
+    """Whether train and test exist and were imported from a released archive (released/)."""
     try:
         sidecars = [load_sidecar(root, dataset, space, split) for split in ("train", "test")]
     except FileNotFoundError:
@@ -143,22 +143,21 @@ def load_spaces(
     """The rows of one split in several spaces, (n, d_k) each: row i is the same image in all.
 
     scale: "unit-rms" brings each space to unit root mean square per element on its training
-    split, by one factor, and gives float32 arrays; "none" gives read-only memory maps of the
-    files, float32 or float16.
+    split, by one factor, and returns float32 arrays; "none" returns read-only memory maps of
+    the files, float32 or float16.
 
-    Raises FileNotFoundError where a file is missing, ValueError where spaces lack other images.
+    Raises FileNotFoundError where a file is missing, ValueError where other images were
+    skipped in one space than in another.
     """
     check_choice("scale", scale, ("unit-rms", "none"))
     kept_rows_of(root, dataset, spaces, split)
     if scale == "none":
         return [load_embedding(root, dataset, space, split, mmap=True) for space in spaces]
-    factors = [
-        unit_rms_scale(load_sidecar(root, dataset, space, "train")["mean_square"])
-        for space in spaces
-    ]
+    train = [load_sidecar(root, dataset, space, "train") for space in spaces]
     return [
-        load_embedding(root, dataset, space, split) * np.float32(factor)
-        for space, factor in zip(spaces, factors)
+        load_embedding(root, dataset, space, split)
+        * np.float32(unit_rms_scale(sidecar["mean_square"]))
+        for space, sidecar in zip(spaces, train)
     ]
 
 
