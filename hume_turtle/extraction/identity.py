@@ -20,7 +20,7 @@ import torch
 from hume_turtle.datasets.images import ImageDataset
 from hume_turtle.encoders.encoder import Encoder
 
-LIBRARIES = {"PIL": "pillow", "torch": "torch"}  # of every encoder: top-level module to package
+LIBRARIES = ("pillow", "torch")  # that every encoder uses
 OPTIONAL_LIBRARIES = {"open_clip": "open_clip_torch", "timm": "timm", "torchvision": "torchvision"}
 PROBES = 16  # images whose content tells one dataset from another of the same names
 
@@ -82,9 +82,9 @@ def circumstances(encoder: Encoder, device: torch.device) -> dict[str, Any]:
     parts = [*encoder.network.modules(), encoder.preprocess]
     parts += getattr(encoder.preprocess, "transforms", [])
     roots = {type(each).__module__.partition(".")[0] for each in parts}
-    used = {root: name for root, name in OPTIONAL_LIBRARIES.items() if root in roots}
-    packages = sorted({**LIBRARIES, **used}.values())
-    return {"device": device.type, "versions": {name: version(name) for name in packages}}
+    used = [name for root, name in OPTIONAL_LIBRARIES.items() if root in roots]
+    versions = {name: version(name) for name in sorted([*LIBRARIES, *used])}
+    return {"device": device.type, "versions": versions}
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:

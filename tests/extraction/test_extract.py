@@ -144,17 +144,17 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_
 
 def test_a_killed_process_is_resumed(tmp_path, whole):
     command = script(tmp_path, "die_at=6, kill=9", "'workers': 2")
-    marked = {**ENVIRONMENT, "READERS_OF": str(tmp_path)}
+    marked = {**ENVIRONMENT, "WORKERS_OF": str(tmp_path)}
     killed = subprocess.run([sys.executable, *command], env=marked)
     assert killed.returncode == -signal.SIGKILL
     encoder = tiny()
     assert content(extract(images(), encoder, tmp_path, **QUICK)) == whole
     assert encoder.network.images == N - 16
-    for _ in range(100):  # its loader processes do not outlive it for long
-        if not processes_with(f"READERS_OF={tmp_path}"):
+    for _ in range(100):  # its DataLoader workers do not outlive it for long
+        if not processes_with(f"WORKERS_OF={tmp_path}"):
             break
         time.sleep(0.2)
-    assert processes_with(f"READERS_OF={tmp_path}") == []
+    assert processes_with(f"WORKERS_OF={tmp_path}") == []
 
 
 def processes_with(variable: str) -> list[str]:
@@ -323,7 +323,7 @@ def test_an_unreadable_image_stops_by_name_and_can_be_skipped(tmp_path):
         extract(lost, tiny(), tmp_path, unreadable="skip", **QUICK)
 
 
-def test_loader_processes_give_the_same_bytes(tmp_path, whole):
+def test_dataloader_workers_give_the_same_bytes(tmp_path, whole):
     options = {**QUICK, "workers": 2}
     assert content(extract(images(), tiny(), tmp_path, **options)) == whole
     dataset, skip = files(tmp_path / "images"), {"unreadable": "skip"}
