@@ -151,12 +151,12 @@ def test_labels_come_back_as_they_went(tmp_path):
     dataset = load_dataset("coloured-digits", "test")
     path = save_labels(tmp_path, dataset.name, "test", dataset.labels.astype(np.int32))
     assert path == tmp_path / "coloured-digits" / "test.npy"
-    save_labels(tmp_path, dataset.name, "test", dataset.attributes["ground"], kind="ground")
+    save_labels(tmp_path, dataset.name, "test", dataset.attributes["background"], kind="background")
     labels = load_labels(tmp_path, dataset.name, "test")
     assert labels.dtype == np.int64
     np.testing.assert_array_equal(labels, dataset.labels)
-    ground = load_labels(tmp_path, dataset.name, "test", kind="ground")
-    np.testing.assert_array_equal(ground, dataset.attributes["ground"])
+    background = load_labels(tmp_path, dataset.name, "test", kind="background")
+    np.testing.assert_array_equal(background, dataset.attributes["background"])
     with pytest.raises(ValueError, match=r"integers"):
         save_labels(tmp_path, dataset.name, "test", np.ones((3, 2)))
     with pytest.raises(FileNotFoundError):
