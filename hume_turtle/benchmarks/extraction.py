@@ -1,8 +1,8 @@
 """How near extraction comes to the encoder's own speed: `benchmark`.
 
 Both are measured side by side: the encoder alone on one batch of prepared tensors that is on the
-device already, and what `extract` does: images read and preprocessed by
-DataLoader workers, copied to the device, encoded, copied back and written to the disk.
+device already, and what `extract` does: images read and preprocessed by DataLoader workers, copied
+to the device, encoded, copied back and written to the disk.
 """
 
 from __future__ import annotations

@@ -15,9 +15,7 @@ from typing import TypeVar
 import torch.distributed as dist
 
 Result = TypeVar("Result")
-TIMEOUT = timedelta(
-    hours=12
-)  # of a process that neither ends nor answers: slow ones are waited for
+TIMEOUT = timedelta(hours=12)  # of a process that neither ends nor answers; slow ones get there
 
 
 def from_env() -> tuple[int, int]:
