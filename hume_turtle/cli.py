@@ -79,7 +79,7 @@ def add_embed(commands) -> None:
         "embed",
         help="embed the images of a dataset with a frozen encoder",
         description="Writes <output>/<dataset>/<encoder>/<split>.npy and a JSON sidecar; a killed "
-        "run goes on where it was. Under torchrun each process takes its share.",
+        "run resumes. Under torchrun each process takes its share.",
     )
     command.add_argument(
         "--dataset", required=True, help="a name, or folder:<path>, which is called as the folder"
@@ -104,7 +104,9 @@ def add_embed(commands) -> None:
     command.add_argument(
         "--unreadable", default="stop", choices=("stop", "skip"), help="images that cannot be read"
     )
-    command.add_argument("--restart", action="store_true", help="discard what other settings made")
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace what other settings made"
+    )
     command.add_argument(
         "--benchmark", action="store_true", help="only measure images per second, for some minutes"
     )
@@ -176,7 +178,8 @@ def run_embed(options: argparse.Namespace) -> None:
             print("three rounds of 20 seconds each for both, and start-ups: some minutes")
             print(benchmark(images, encoder, **settings))
             continue
-        policy = {"unreadable": options.unreadable, "restart": options.restart}
+        existing = "update" if options.overwrite else "resume"
+        policy = {"unreadable": options.unreadable, "existing": existing}
         path = extract(images, encoder, options.output, **policy, **settings)
         if shared and os.environ["RANK"] != "0":
             continue

@@ -91,6 +91,8 @@ def test_embed_extracts_a_folder_of_images_and_resumes(tmp_path, capsys):
     np.testing.assert_array_equal(np.load(path), rows)
     assert main([*arguments, "--precision", "bf16"]) == 2  # other settings are in the way
     assert "bf16" in capsys.readouterr().err
+    assert main([*arguments, "--precision", "bf16", "--overwrite"]) == 0
+    assert np.load(path).dtype == np.float16
 
 
 def test_under_torchrun_nobody_downloads(tmp_path, capsys, monkeypatch):

@@ -1,29 +1,27 @@
 """How near extraction comes to the encoder's own speed: `benchmark`.
 
-Both are measured side by side on the same device: the encoder alone on one batch of prepared
-tensors that lies on the device already, and the whole of `extract`: images read and preprocessed
-by loader processes, copied to the device, encoded, copied back, written and synced to the disk.
+Both are measured side by side: the encoder alone on one batch of prepared tensors that is on the
+device already, and what `extract` does: images read and preprocessed by DataLoader workers, copied
+to the device, encoded, copied back and written to the disk.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 import torch
 
-from hume_turtle.datasets.images import ImageDataset
-from hume_turtle.encoders.encoder import Encoder
-from hume_turtle.extraction.distributed import Processes
-from hume_turtle.extraction.extract import STORED, own_device, place, reader_count, work
-from hume_turtle.extraction.journal import Journal
-from hume_turtle.extraction.loading import IN_FLIGHT, PREFETCH, Encoding, pick_batch_size
-from hume_turtle.extraction.plan import BATCHES, PRECISIONS, block_count, first_image
+from hume_turtle.datasets.images import ImageDataset, JoinedImages
+from hume_turtle.encoders.encoder import DTYPES, Encoder
+from hume_turtle.extraction.blocks import BATCHES, Blocks, block_count
+from hume_turtle.extraction.extract import compute, default_batch_size, place, worker_count
+from hume_turtle.extraction.loading import IN_FLIGHT, first_image
 
+PREFETCH = 2  # batches that each DataLoader worker has ready, by default
 TARGET = 0.9  # of the encoder's own throughput
 
 
@@ -49,21 +47,8 @@ class Throughput:
         return (
             f"encoder alone {self.alone:.1f} images/s, extraction {self.extraction:.1f} images/s: "
             f"ratio {self.ratio:.3f} (target {TARGET}), batches of {self.batch_size}, "
-            f"{self.workers} loader processes"
+            f"{self.workers} DataLoader workers"
         )
-
-
-class Repeated(Sequence):
-    """Images over and over, `count` in all."""
-
-    def __init__(self, images: Sequence, count: int) -> None:
-        self.images, self.count = images, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int):
-        return self.images[index % len(self.images)]
 
 
 def benchmark(
@@ -79,13 +64,13 @@ def benchmark(
 ) -> Throughput:
     """Measure both in turn, `rounds` times, each for `seconds`; nothing is kept.
 
-    The images are repeated where they do not last that long. What the loader processes had ready
-    before the clock starts is not counted.
+    The images are repeated where they do not last that long. What the workers had ready before
+    the clock starts is not counted.
     """
-    device = place(encoder, precision, own_device(device, Processes()))
-    example = first_image(dataset, encoder, PRECISIONS[precision])
+    device = place(encoder, precision, device)
+    example = first_image(dataset, encoder, DTYPES[precision])
     if batch_size == "auto":
-        batch_size = pick_batch_size(encoder, example, device)
+        batch_size = default_batch_size(device)
     prepared = example.to(device).expand(batch_size, *example.shape).contiguous()
     plan = {
         "batch_size": batch_size,
@@ -98,10 +83,11 @@ def benchmark(
     for _ in range(rounds):
         alone = rate(encoder, prepared, seconds)
         batches = int(1 + 1.5 * alone * seconds / batch_size)
-        count = reader_count(workers, batches, Processes())
+        count = worker_count(workers, batches)
         ready = (PREFETCH + 1) * count + IN_FLIGHT + BATCHES
         plan["images"] = (batches + ready) * batch_size
-        repeated = replace(dataset, images=Repeated(dataset.images, plan["images"]))
+        copies = -(-plan["images"] // len(dataset))
+        repeated = replace(dataset, images=JoinedImages(*[dataset.images] * copies))
         whole = extraction_rate(plan, repeated, encoder, device, count, ready, seconds)
         found.append((alone, whole))
     alone, whole = (median(rates) for rates in zip(*found))
@@ -128,13 +114,12 @@ def now(device: torch.device) -> float:
 def extraction_rate(
     plan: dict, dataset: ImageDataset, encoder: Encoder, device, workers: int, ready: int, seconds
 ) -> float:
-    """Images a second of extraction into a temporary file, after the first `ready` batches."""
+    """Images a second of extraction into a temporary folder, after the first `ready` batches."""
     with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder) / "rows.npy")
-        journal.begin(plan)
-        blocks = list(range(block_count(plan)))
-        encoding = Encoding(encoder, device, plan["batch_size"], STORED[plan["dtype"]])
-        done = work(journal, plan, dataset, encoding, blocks, workers)
+        blocks = Blocks(Path(folder) / "rows.npy")
+        blocks.begin(plan)
+        numbers = list(range(block_count(plan)))
+        done = compute(blocks, plan, dataset, encoder, device, numbers, workers)
         for _ in range(ready):
             next(done)
         images, start = 0, time.perf_counter()

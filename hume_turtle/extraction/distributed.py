@@ -1,109 +1,67 @@
-"""One extraction by several processes, as `torchrun` starts them: on one machine or on many.
+"""One extraction shared by several processes, as `torchrun` starts them, on one machine or many.
 
-The processes agree on a plan and on its end; in between each works alone, so that none waits for
-another. Without `torchrun` there is one process and nothing here costs anything.
+Where a process ends early, gloo tells the others at once, and torchrun ends them.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
+
+import torch.distributed as dist
 
 Result = TypeVar("Result")
+TIMEOUT = timedelta(hours=12)  # of a process that neither ends nor answers; slow ones get there
 
 
-@dataclass(frozen=True)
-class Processes:
-    """The processes that share the work, seen from one of them.
+def from_env() -> tuple[int, int]:
+    """Rank and number of processes, from RANK and WORLD_SIZE; without them 0 and 1."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
+        dist.init_process_group("gloo", timeout=TIMEOUT)
+        atexit.register(dist.destroy_process_group)  # else its threads may abort at the end
+    return (dist.get_rank(), dist.get_world_size()) if several() else (0, 1)
 
-    Attributes:
-        rank: of this process, from 0.
-        count: of all processes.
-        local_rank: of this process on its machine: which GPU it takes.
-        local_count: of the processes on its machine, which share its cores.
-        group: for collective calls; None for a single process.
+
+def several() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def on_rank_zero(function: Callable[[], Result]) -> Result:
+    """What `function()` returns on rank 0, on every process; an exception likewise.
+
+    Raises ConnectionError where another process has ended.
     """
-
-    rank: int = 0
-    count: int = 1
-    local_rank: int = 0
-    local_count: int = 1
-    group: Any = None
-
-    @classmethod
-    def join(cls, timeout: float) -> Processes:
-        """As the environment says (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE).
-
-        timeout: seconds that a collective call waits for a process that does not answer.
-        """
-        count = int(os.environ.get("WORLD_SIZE", 1))
-        if count == 1:
-            return cls()
-        local_rank = int(os.environ.get("LOCAL_RANK", 0))
-        local_count = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        return cls(int(os.environ["RANK"]), count, local_rank, local_count, _gloo(timeout))
-
-    def first(self, function: Callable[[], Result]) -> Result:
-        """What `function()` gives on the first process, on every process; its error likewise.
-
-        Raises RuntimeError where another process is gone.
-        """
-        if self.group is None:
-            return function()
-        import torch.distributed as dist
-
-        outcome: list = [None, None]  # result, error
-        if self.rank == 0:
-            try:
-                outcome[0] = function()
-            except Exception as error:
-                outcome[1] = error
+    outcome: list = [None, None]  # result, error
+    if not several() or dist.get_rank() == 0:
         try:
-            dist.broadcast_object_list(outcome, src=0, group=self.group)
-        except RuntimeError as error:
-            # Where the first process has an error of its own, that one says what happened.
-            raise outcome[1] or self._alone(error) from None
-        result, error = outcome
-        if error is not None:
-            raise error
-        return result
-
-    def meet(self) -> None:
-        """Wait until all processes are here. Raises RuntimeError where one is gone."""
-        if self.group is None:
-            return
-        import torch.distributed as dist
-
-        try:
-            dist.barrier(group=self.group)
-        except RuntimeError as error:
-            raise self._alone(error) from None
-
-    def _alone(self, error: RuntimeError) -> RuntimeError:
-        return RuntimeError(f"process {self.rank} of {self.count} lost the others: {error}")
+            outcome[0] = function()
+        except Exception as error:
+            outcome[1] = error
+    if several():
+        with losses_reported():
+            dist.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
 
 
-@cache
-def _gloo(timeout: float):
-    """A group of all processes that talk over the network, whatever else the program has set up."""
-    import torch.distributed as dist
-
-    limit = timedelta(seconds=timeout)
-    if not dist.is_initialized():
-        dist.init_process_group("gloo", timeout=limit)
-        atexit.register(_leave)
-    return dist.new_group(backend="gloo", timeout=limit)
+def barrier() -> None:
+    """Wait for all processes. Raises ConnectionError where another one has ended."""
+    if several():
+        with losses_reported():
+            dist.barrier()
 
 
-def _leave() -> None:
-    """End the groups' threads before the interpreter does, which aborts now and then."""
-    import torch.distributed as dist
-
-    _gloo.cache_clear()
-    if dist.is_initialized():
-        dist.destroy_process_group()
+@contextmanager
+def losses_reported() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConnectionError(
+            f"process {dist.get_rank()} of {dist.get_world_size()}: another process has ended or "
+            "does not answer; finished blocks are kept, and the same command resumes"
+        ) from error

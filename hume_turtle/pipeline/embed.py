@@ -62,7 +62,7 @@ def embed_dataset(suite: Suite, dataset: str) -> None:
             names = splits["train"].class_names
             cached_text_features(suite.data / "text", dataset, encoder, names)
         for images in splits.values():
-            extract(images, encoder, folder, restart=True, **options)
+            extract(images, encoder, folder, existing="update", **options)
     for images in splits.values():
         save_true_labels(suite, dataset, images)
 

@@ -1,11 +1,11 @@
-"""The embedding cache: one .npy a (dataset, space, split) and a JSON sidecar that says what it is.
+"""The embedding cache: one .npy per (dataset, space, split) and a JSON sidecar that describes it.
 
     <root>/<dataset>/<space>/<split>.npy     (n, d) float32 or float16, as the encoder gave them
     <root>/<dataset>/<space>/<split>.json    encoder, settings, counts, versions, checksum
 
 Scale: TURTLE's step sizes act on features of order one. `load_spaces` brings every space to unit
-root mean square per element on its training split: one scalar a space, from the `mean_square` in
-the training split's sidecar, applied to every split. Directions, angles and relative distances
+root mean square per element on its training split: one scalar per space, from the `mean_square`
+in the training split's sidecar, applied to every split. Directions, angles and relative distances
 are untouched, and the files hold what the encoder gave.
 
 True labels are files of their own, in a folder of the caller's choice, so that a stage that fits
@@ -17,69 +17,16 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hume_turtle.checks import check_choice
-from hume_turtle.datasets.images import ImageDataset
-from hume_turtle.encoders.encoder import Encoder
-from hume_turtle.extraction.journal import pieces
-from hume_turtle.extraction.loading import Batch, Encoding, load_batches
 from hume_turtle.storage.files import atomic_write, file_sha256
 
 STATED = ("rows", "dimensions", "mean_square", "skipped", "sha256")  # by every sidecar
-LIBRARIES = ("numpy", "pillow", "scikit-learn", "torch")  # whose versions can change an embedding
-
-
-def embed(
-    dataset: ImageDataset, encoder: Encoder, batch_size: int = 256, device: str = "cpu"
-) -> np.ndarray:
-    """Encode every image of a small dataset in memory, in order: (n, d) float32, unscaled.
-
-    Large ones: `extraction.extract`. Raises ValueError for an empty dataset, a batch size below 1,
-    an image that cannot be read, rows of another width than the encoder states, and NaN or
-    infinite values.
-    """
-    if len(dataset) == 0:
-        raise ValueError(f"dataset {dataset.name!r}, split {dataset.split!r}, has no images")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    encoder.to(device)
-    starts = range(0, len(dataset), batch_size)
-    batches = [range(start, min(start + batch_size, len(dataset))) for start in starts]
-    encoding = Encoding(encoder, torch.device(device), batch_size)
-    blocks = []
-    for batch, block, _ in encoding(load_batches(dataset.images, encoder.preprocess, batches)):
-        check_rows(batch, block, encoder, encoder.dim, dataset)
-        blocks.append(block)
-    return np.concatenate(blocks)  # (n, d)
-
-
-def check_rows(
-    batch: Batch,
-    rows: np.ndarray,
-    encoder: Encoder,
-    dim: int | None,
-    dataset: ImageDataset,
-    skip: bool = False,
-) -> None:
-    """Raise ValueError for images that could not be read unless they are skipped, and bad rows."""
-    if batch.unreadable and not skip:
-        row, error = batch.unreadable[0]
-        raise ValueError(f"cannot read {dataset.source(row)}: {error}")
-    if not batch.rows:
-        return
-    if dim is not None and rows.shape[1] != dim:
-        raise ValueError(f"encoder {encoder.name!r} gives {rows.shape[1]}, not {dim}, dimensions")
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        where = dataset.source(batch.rows[int(np.argmin(finite))])
-        given = f"gave NaN or infinite values, as {rows.dtype}, for {where}"
-        raise ValueError(f"encoder {encoder.name!r} {given}")
+ROWS = 1024  # read at once for the mean square
 
 
 def unit_rms_scale(mean_square: float) -> float:
@@ -100,18 +47,19 @@ def part(name: str) -> str:
 
 
 def save_embedding(
-    root: str | Path, dataset: str, split: str, embedding: np.ndarray, encoder: Encoder, **stated
+    root: str | Path, dataset: str, split: str, embedding: np.ndarray, encoder, **stated
 ) -> Path:
     """Write (n, d) unscaled rows as float32 and their sidecar, whole or not at all; the .npy.
 
-    The space is the encoder's name. stated: what else the sidecar says, or says otherwise.
+    encoder: whose `name` is the space's, and whose `settings` the sidecar holds.
+    stated: what else the sidecar says, or says otherwise.
     """
     if embedding.ndim != 2:
         raise ValueError(f"an embedding is (n, d), got shape {embedding.shape}")
     path = embedding_path(root, dataset, encoder.name, split)
     with atomic_write(path) as file:
         file.write(npy_bytes(np.asarray(embedding, np.float32)))
-    sidecar = {
+    described = {
         "dataset": dataset,
         "split": split,
         "encoder": encoder.name,
@@ -120,25 +68,26 @@ def save_embedding(
         "rows": embedding.shape[0],
         "dimensions": embedding.shape[1],
         "skipped": [],
-        "versions": {library: version(library) for library in LIBRARIES},
-        **file_statistics(path),
-        **stated,
     }
-    with atomic_write(path.with_suffix(".json"), "w") as file:
-        file.write(json.dumps(sidecar, indent=2) + "\n")
+    write_sidecar(path, {**described, **file_statistics(path), **stated})
     return path
+
+
+def write_sidecar(path: Path, content: dict[str, Any]) -> None:
+    """Write the sidecar of the embedding at `path`; `content` holds at least `STATED`."""
+    with atomic_write(path.with_suffix(".json"), "w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=2) + "\n")
 
 
 def file_statistics(path: Path) -> dict[str, Any]:
     """Mean square per element and SHA-256 of a .npy file of rows, read in pieces.
 
-    The sum goes piece by piece in float64, always in the same order.
+    The sum is taken in float64, always over the same pieces in the same order.
     """
-    total = count = 0
-    for rows in pieces(path):
-        total += float(np.sum(np.square(rows, dtype=np.float64)))
-        count += rows.size
-    return {"mean_square": total / max(count, 1), "sha256": file_sha256(path)}
+    rows, total = np.load(path, mmap_mode="r", allow_pickle=False), 0
+    for start in range(0, len(rows), ROWS):
+        total += float(np.sum(np.square(rows[start : start + ROWS], dtype=np.float64)))
+    return {"mean_square": total / max(rows.size, 1), "sha256": file_sha256(path)}
 
 
 def load_embedding(
@@ -168,19 +117,19 @@ def load_embedding(
 
 
 def load_sidecar(root: str | Path, dataset: str, space: str, split: str) -> dict[str, Any]:
-    """What an embedding is. Raises ValueError where the file lacks what every sidecar states."""
+    """What an embedding is. Raises ValueError where a key that every sidecar states is missing."""
     path = embedding_path(root, dataset, space, split).with_suffix(".json")
     if not path.exists():
         raise FileNotFoundError(f"no sidecar at {path}")
     sidecar = json.loads(path.read_text(encoding="utf-8"))
-    lacking = [key for key in STATED if key not in sidecar]
-    if lacking:
-        raise ValueError(f"{path} does not state {', '.join(lacking)}")
+    missing = [key for key in STATED if key not in sidecar]
+    if missing:
+        raise ValueError(f"{path} does not state {', '.join(missing)}")
     return sidecar
 
 
 def is_imported(root: str | Path, dataset: str, space: str) -> bool:
-    """Whether train and test are there and came out of a released archive (importers.py)."""
+    """Whether train and test exist and were imported from a released archive (released/)."""
     try:
         sidecars = [load_sidecar(root, dataset, space, split) for split in ("train", "test")]
     except FileNotFoundError:
@@ -194,22 +143,21 @@ def load_spaces(
     """The rows of one split in several spaces, (n, d_k) each: row i is the same image in all.
 
     scale: "unit-rms" brings each space to unit root mean square per element on its training
-    split, by one factor, and gives float32 arrays; "none" gives read-only memory maps of the
-    files, float32 or float16.
+    split, by one factor, and returns float32 arrays; "none" returns read-only memory maps of
+    the files, float32 or float16.
 
-    Raises FileNotFoundError where a file is missing, ValueError where spaces lack other images.
+    Raises FileNotFoundError where a file is missing, ValueError where other images were
+    skipped in one space than in another.
     """
     check_choice("scale", scale, ("unit-rms", "none"))
     kept_rows_of(root, dataset, spaces, split)
     if scale == "none":
         return [load_embedding(root, dataset, space, split, mmap=True) for space in spaces]
-    factors = [
-        unit_rms_scale(load_sidecar(root, dataset, space, "train")["mean_square"])
-        for space in spaces
-    ]
+    train = [load_sidecar(root, dataset, space, "train") for space in spaces]
     return [
-        load_embedding(root, dataset, space, split) * np.float32(factor)
-        for space, factor in zip(spaces, factors)
+        load_embedding(root, dataset, space, split)
+        * np.float32(unit_rms_scale(sidecar["mean_square"]))
+        for space, sidecar in zip(spaces, train)
     ]
 
 

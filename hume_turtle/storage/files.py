@@ -12,10 +12,10 @@ from typing import IO
 
 @contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "wb", **options) -> Iterator[IO]:
-    """Open a file that takes its name only when the block ends well.
+    """Open a file that takes its name only when the block ends without an error.
 
-    The text goes to `<path>.partial` beside it, which replaces `path` on success and is removed on
-    any error, an interrupt included. Missing parent folders are made.
+    The content goes to `<path>.partial` beside it, which replaces `path` once it has reached the
+    disk, and is removed on any error, an interrupt included. Missing parent folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,6 +23,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb", **options) -> Iterat
     try:
         with open(partial, mode, **options) as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)

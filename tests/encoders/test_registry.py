@@ -16,8 +16,9 @@ from hume_turtle.datasets.registry import load_dataset
 from hume_turtle.encoders.registry import encoder_names, load_encoder
 from hume_turtle.pretraining.letters import ink_tensor, pretrain_letters
 from hume_turtle.pretraining.small_networks import pretrain_moco, save_checkpoint
-from hume_turtle.storage.embeddings import embed, part
+from hume_turtle.storage.embeddings import part
 from hume_turtle.storage.names import slug
+from tests.helpers.embed import embed
 from tests.helpers.shallow import slow_but
 
 

@@ -1,24 +1,20 @@
-"""From images to rows: what loader processes are sent, and how many images fit."""
+"""From images to rows: what is read, what is skipped and what is refused."""
 
 from __future__ import annotations
-
-import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from hume_turtle.datasets.images import ArrayImages, FileImages, JoinedImages
+from hume_turtle.datasets.images import ArrayImages, FileImages, ImageDataset, JoinedImages
 from hume_turtle.encoders.encoder import Encoder
 from hume_turtle.extraction.loading import (
-    Encoding,
+    Batch,
     Images,
-    grow,
+    check_rows,
+    encode_batches,
     load_batches,
-    pick_batch_size,
-    shared,
 )
 from hume_turtle.pretraining.small_networks import image_tensor
 
@@ -61,47 +57,14 @@ def test_loading_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_shared_images_are_the_same_images():
-    joined = JoinedImages(ArrayImages(PIXELS), ArrayImages(PIXELS[:3]))
-    for row in range(13):
-        assert shared(joined)[row].tobytes() == joined[row].tobytes()
-    assert len(shared(joined)) == 13
-    names = [Path("a/b.png"), Path("c"), Path("d/é\udcff.jpg")]
-    files = shared(FileImages(names))
-    assert list(files.paths) == names
-    assert [files.source(row) for row in range(3)] == [str(name) for name in names]
-    assert files.paths[-1] == names[-1]
-    empty = shared(FileImages([]))
-    assert list(empty.paths) == []
-
-
-def test_a_shared_dataset_is_small_to_send():
-    """Loader processes are sent a handle, not a copy of every pixel and path."""
-    from multiprocessing.reduction import ForkingPickler
-
-    images = JoinedImages(
-        ArrayImages(np.zeros((1000, 8, 8), np.uint8)), FileImages(["a/long/path.png"] * 10_000)
-    )
-    assert len(pickle.dumps(images)) > 64_000
-    assert len(ForkingPickler.dumps(shared(images))) < 4_000
-
-
-def test_the_largest_batch_that_fits():
-    def peak(size: int) -> int:
-        if size > 100:
-            raise torch.OutOfMemoryError
-        return 10 * size
-
-    assert grow(peak, 1000) == 64  # 64 images take 640, and 128 are not tried
-    assert grow(peak, 600) == 32
-    assert grow(peak, 10**9) == 64
-    assert grow(lambda size: 1, 10**9) == 1024
-    assert grow(lambda size: 10**6, 1) == 1
-
-
-def test_without_a_gpu_the_size_is_fixed():
-    encoder = Encoder("flat", 4, {}, image_tensor, nn.Flatten())
-    assert pick_batch_size(encoder, torch.zeros(1, 2, 2), torch.device("cpu")) == 64
+def test_rows_that_the_encoder_should_not_give_are_refused():
+    dataset = ImageDataset("noise", "train", ArrayImages(PIXELS), None, ())
+    encoder, batch = Encoder("flat", 4, {}, image_tensor, nn.Flatten()), Batch([3, 5], None, [])
+    check_rows(batch, np.zeros((2, 4)), encoder, 4, dataset)
+    with pytest.raises(ValueError, match="gives 3, not 4, dimensions"):
+        check_rows(batch, np.zeros((2, 3)), encoder, 4, dataset)
+    with pytest.raises(ValueError, match="NaN or infinite values, as float64, for image 5"):
+        check_rows(batch, np.array([[0.0] * 4, [np.inf] * 4]), encoder, 4, dataset)
 
 
 @pytest.mark.gpu
@@ -111,9 +74,7 @@ def test_rows_from_a_gpu_are_those_of_the_encoder():
     encoder = Encoder("flat", 4, {}, image_tensor, nn.Flatten()).to(device)
     batches = [range(at, at + 2) for at in range(0, 10, 2)]
     loader = load_batches(ArrayImages(PIXELS), image_tensor, batches, pin=True)
-    found = list(Encoding(encoder, device, 2)(loader))
+    found = list(encode_batches(loader, encoder, device, 2, torch.float32))
     assert [batch.rows for batch, _, _ in found] == [list(batch) for batch in batches]
     expected = torch.stack([image_tensor(image) for image in ArrayImages(PIXELS)]).flatten(1)
     np.testing.assert_array_equal(np.concatenate([rows for _, rows, _ in found]), expected)
-    example = torch.zeros(1, 2, 2)
-    assert pick_batch_size(encoder, example, device) == 1024

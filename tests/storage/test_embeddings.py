@@ -11,7 +11,6 @@ import pytest
 from hume_turtle.datasets.registry import load_dataset
 from hume_turtle.encoders.registry import load_encoder
 from hume_turtle.storage.embeddings import (
-    embed,
     embedding_path,
     kept_rows,
     kept_rows_of,
@@ -23,19 +22,10 @@ from hume_turtle.storage.embeddings import (
     save_labels,
     unit_rms_scale,
 )
+from tests.helpers.embed import embed
 
 PIXELS = load_encoder("pixels")
 WHERE = ("digits", "pixels", "train")
-
-
-def test_embedding_does_not_depend_on_the_batch_size():
-    dataset = load_dataset("digits", "test")
-    rows = embed(dataset, PIXELS)
-    assert rows.shape == (599, 64)
-    assert rows.dtype == np.float32
-    assert rows.tobytes() == embed(dataset, PIXELS, batch_size=100).tobytes()
-    with pytest.raises(ValueError, match=r"batch_size"):
-        embed(dataset, PIXELS, batch_size=0)
 
 
 def test_spaces_are_loaded_at_the_scale_of_the_training_split(tmp_path):
@@ -94,13 +84,13 @@ def test_spaces_that_lack_other_images_are_not_loaded_together(tmp_path):
 
 def test_sidecar_states_the_file_and_both_repeat_byte_for_byte(tmp_path):
     rows = np.arange(12, dtype=np.float64).reshape(4, 3)
-    first = save_embedding(tmp_path / "a", "digits", "train", rows, PIXELS)
-    second = save_embedding(tmp_path / "b", "digits", "train", rows, PIXELS)
+    first = save_embedding(tmp_path / "a", "digits", "train", rows, PIXELS, made_by="a test")
+    second = save_embedding(tmp_path / "b", "digits", "train", rows, PIXELS, made_by="a test")
     assert first == embedding_path(tmp_path / "a", *WHERE)
     sidecar = json.loads(first.with_suffix(".json").read_text())
     assert (sidecar["rows"], sidecar["dimensions"]) == (4, 3)
     assert (sidecar["encoder"], sidecar["dataset"], sidecar["split"]) == WHERE[1::-1] + WHERE[2:]
-    assert "torch" in sidecar["versions"]
+    assert sidecar["made_by"] == "a test"
     for suffix in (".npy", ".json"):
         assert first.with_suffix(suffix).read_bytes() == second.with_suffix(suffix).read_bytes()
     assert sorted(p.name for p in first.parent.iterdir()) == ["train.json", "train.npy"]
@@ -161,12 +151,12 @@ def test_labels_come_back_as_they_went(tmp_path):
     dataset = load_dataset("coloured-digits", "test")
     path = save_labels(tmp_path, dataset.name, "test", dataset.labels.astype(np.int32))
     assert path == tmp_path / "coloured-digits" / "test.npy"
-    save_labels(tmp_path, dataset.name, "test", dataset.attributes["ground"], kind="ground")
+    save_labels(tmp_path, dataset.name, "test", dataset.attributes["background"], kind="background")
     labels = load_labels(tmp_path, dataset.name, "test")
     assert labels.dtype == np.int64
     np.testing.assert_array_equal(labels, dataset.labels)
-    ground = load_labels(tmp_path, dataset.name, "test", kind="ground")
-    np.testing.assert_array_equal(ground, dataset.attributes["ground"])
+    background = load_labels(tmp_path, dataset.name, "test", kind="background")
+    np.testing.assert_array_equal(background, dataset.attributes["background"])
     with pytest.raises(ValueError, match=r"integers"):
         save_labels(tmp_path, dataset.name, "test", np.ones((3, 2)))
     with pytest.raises(FileNotFoundError):
