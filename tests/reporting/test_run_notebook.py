@@ -55,7 +55,7 @@ def test_same_bytes_twice(notebook, tmp_path, monkeypatch):
     cells = nbformat.read(first, as_version=4).cells
     text = first.read_text()
     assert [cell.id for cell in cells] == [f"cell-{i}" for i in range(1, 6)]
-    assert cells[2].source == "# Parameters\nseed = 3"
+    assert cells[2].source.strip() == "# Parameters\nseed = 3"
     assert "image/png" in cells[3].outputs[0].data
     assert cells[4].outputs[0].text == "working <object object>\ndone\n"
     for absent in ("to stderr", " at 0x", "papermill", "execution", str(tmp_path)):
