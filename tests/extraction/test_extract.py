@@ -28,7 +28,7 @@ from hume_turtle.encoders.encoder import Encoder
 from hume_turtle.extraction.distributed import Processes
 from hume_turtle.extraction.extract import extract, reader_count
 from hume_turtle.extraction.plan import images_sha256, weights_sha256
-from hume_turtle.pretraining.small_networks import image_tensor
+from hume_turtle.pretraining.augmentations import image_tensor
 from hume_turtle.storage.embeddings import kept_rows, load_embedding
 
 N, SIDE, DIM = 50, 3, 5
