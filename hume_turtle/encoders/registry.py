@@ -14,9 +14,9 @@ from torch import nn
 
 from hume_turtle.encoders import clip, timm_models
 from hume_turtle.encoders.encoder import Encoder, unknown
-from hume_turtle.pretraining import moco
+from hume_turtle.pretraining.augmentations import image_tensor, preprocess
+from hume_turtle.pretraining.checkpoints import load_checkpoint
 from hume_turtle.pretraining.letters import ink_tensor
-from hume_turtle.pretraining.small_networks import image_tensor, load_checkpoint
 
 WEIGHTS = ("pretrained", "random")
 
@@ -69,7 +69,7 @@ def build_pixels(name: str, checkpoint: str | Path | None) -> Encoder:
 
 
 def build_pretrained(name: str, checkpoint: str | Path | None) -> Encoder:
-    """One of the networks of small_networks.py and letters.py, in evaluation mode."""
+    """One of the networks of moco.py and letters.py, in evaluation mode."""
     if checkpoint is None:
         raise ValueError(f"encoder {name!r} needs the checkpoint file that pretraining made")
     loaded = load_checkpoint(checkpoint)
@@ -77,8 +77,8 @@ def build_pretrained(name: str, checkpoint: str | Path | None) -> Encoder:
         raise ValueError(f"{checkpoint} holds encoder {loaded.name!r}, not {name!r}")
     settings = {**loaded.settings, "seed": loaded.seed}
     network = loaded.network().eval().requires_grad_(False)
-    preprocess = ink_tensor if name == "letters" else moco.preprocess(loaded.settings)
-    return Encoder(name, loaded.settings["dim"], settings, preprocess, network)
+    transform = ink_tensor if name == "letters" else preprocess(loaded.settings)
+    return Encoder(name, loaded.settings["dim"], settings, transform, network)
 
 
 BUILDERS: dict[str, Callable[[str, str | Path | None], Encoder]] = {

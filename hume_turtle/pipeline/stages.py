@@ -77,12 +77,12 @@ def train_network(suite: Suite, name: str, dataset: str | None) -> None:
     `pretrain.<dataset>` holds MoCo's settings on a dataset that are its own, and under `images`
     another dataset to learn from, such as STL-10's unlabelled images.
     """
-    from hume_turtle.pretraining import letters, moco, small_networks
+    from hume_turtle.pretraining import checkpoints, letters, moco
 
     settings, seed = suite.params["pretrain"], suite.params["pretrain"]["seed"]
     path = suite.network_path(name, dataset)
     if name == "letters":
-        small_networks.save_checkpoint(letters.pretrain_letters(settings[name], seed), path)
+        checkpoints.save_checkpoint(letters.pretrain_letters(settings[name], seed), path)
         return
     own = {**settings[name], **settings.get(dataset, {})}
     images = suite.images(own.pop("images", dataset), "train").images

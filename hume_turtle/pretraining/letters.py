@@ -1,8 +1,8 @@
 """The letters network: it stands for the large pretrained model of the default suite.
 
-It learns to name letters rendered from fonts and distorted as a hand would write them; it never
-sees a digit. Two small networks learn side by side, each from its own start, and the space is
-their outputs side by side: what one start happens to miss of a shape, the other seldom misses too.
+It is trained to classify letters that are rendered from fonts and distorted to resemble
+handwriting; it never sees a digit. Two small networks are trained from different random weights,
+and their outputs are concatenated: a shape that one of them misses, the other rarely misses too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hume_turtle.pretraining.small_networks import (
-    SIZE,
-    Checkpoint,
-    SideBySide,
-    SmallConvNet,
-    checkpoint_of,
-    image_tensor,
-    resolve,
-    seeded,
-    shuffled_batches,
-    train,
-)
+from hume_turtle.pretraining.augmentations import image_tensor
+from hume_turtle.pretraining.checkpoints import Checkpoint, checkpoint_of
+from hume_turtle.pretraining.networks import SIZE, SideBySide, SmallConvNet
+from hume_turtle.pretraining.training import one_cycle, resolve, seeded, shuffled_batches
+from hume_turtle.progress import progress
 
 LETTERS = string.ascii_letters  # a-z then A-Z
 SAME_SHAPE = "cosvwxz"  # size normalisation erases what tells these from their capitals
@@ -45,28 +39,28 @@ class LetterSettings:
     """How the letters network is trained.
 
     The number of networks, their dimensions and steps and the distortions are those with which
-    TURTLE best found ten letters that training had left out, in fonts that it had left out, on
-    two such splits. The share of ink and the sharpness of edges are those of the digits' images,
-    by the statistics of their pixels, without labels.
+    TURTLE best found ten held-out letters in held-out fonts, on two such splits. The share of ink
+    and the sharpness of edges are those of the digits' images, by the statistics of their pixels,
+    without labels.
     """
 
     dim: int = 128  # of all networks together
     width: int = 16
-    networks: int = 2  # whose outputs stand side by side
+    networks: int = 2  # whose outputs are concatenated
     steps: int = 800
     batch_size: int = 128
     lr: float = 1e-2
     weight_decay: float = 1e-3
-    rotation: float = 0.18  # radians, deviation
-    shear: float = 0.3  # deviation of the slant
-    stretch: float = 0.2  # deviation of the log aspect ratio
-    elastic: float = 0.15  # deviation of the displacement, in half canvases
+    rotation: float = 0.18  # std in radians
+    shear: float = 0.3  # std of the slant
+    stretch: float = 0.2  # std of the log aspect ratio
+    elastic: float = 0.15  # std of the displacement, in half canvases
     ink: tuple[float, float] = (0.24, 0.38)  # share of the image that is ink: stroke thickness
-    held_out: tuple[str, ...] = ()  # font names left out, for `letters_accuracy`
+    held_out: tuple[str, ...] = ()  # font names not trained on, for `letters_accuracy`
 
 
 def standardise(images: Tensor) -> Tensor:
-    """Each image of (B, C, H, W) to mean 0 and deviation 1; a blank one to zeros."""
+    """Each image of (B, C, H, W) to mean 0 and std 1; a blank one to zeros."""
     images = images - images.mean((1, 2, 3), keepdim=True)
     return images / images.std((1, 2, 3), keepdim=True, correction=0).clamp_min(1e-3)
 
@@ -74,8 +68,8 @@ def standardise(images: Tensor) -> Tensor:
 def ink_tensor(image: Any) -> Tensor:
     """A PIL image as the letters network sees it: (1, H, W), luminance, ink positive, standardised.
 
-    The ground is what the left and right edges show, which characters seldom reach; whatever its
-    colour, and whether ink is lighter or darker, the same strokes give the same tensor.
+    The background is what the left and right edges show, which characters rarely reach. The same
+    strokes give the same tensor, whatever the colours and whether ink is lighter or darker.
     """
     pixels = image_tensor(image)
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None] if len(pixels) == 3 else 1.0
@@ -88,8 +82,8 @@ def ink_tensor(image: Any) -> Tensor:
 def latin_fonts() -> list[Path]:
     """The TrueType fonts inside matplotlib that draw all 52 latin letters, sorted by name.
 
-    A font qualifies if the glyph it gives a letter bears that letter's name, which leaves out
-    symbol fonts (they put symbols there) and the last-resort font (one glyph for all).
+    In such a font the glyph of each letter has that letter's name; in symbol fonts and in the
+    last-resort font it has not.
     """
     import matplotlib
     from matplotlib.ft2font import FT2Font
@@ -118,7 +112,7 @@ def render_character(path: Path, character: str) -> np.ndarray:
     font = ImageFont.truetype(str(path), 200)
     left, top, right, bottom = font.getbbox(character)
     scale = 0.7 * GLYPH / max(right - left, bottom - top)  # leave room to turn and shear
-    font = ImageFont.truetype(str(path), 200 * scale * 2)  # twice as fine than the canvas
+    font = ImageFont.truetype(str(path), 200 * scale * 2)  # twice as fine as the canvas
     canvas = Image.new("L", (2 * GLYPH, 2 * GLYPH))
     left, top, right, bottom = font.getbbox(character)
     at = (GLYPH - (left + right) / 2, GLYPH - (top + bottom) / 2)
@@ -135,13 +129,13 @@ def render_letters(fonts: Sequence[Path]) -> tuple[Tensor, Tensor]:
 
 
 def write_by_hand(glyphs: Tensor, settings: LetterSettings, generator: torch.Generator) -> Tensor:
-    """Distort glyphs as a hand would, and bring them to 8×8 pixels as bitmaps of one size.
+    """Distort glyphs to resemble handwriting, and bring them to 8×8 pixels as bitmaps of one size.
 
     Slant, turn, stretch and an elastic deformation; then the character is cropped to its bounding
     box, fitted to CHARACTER in a square box, its stroke brought to a thickness, and 2×2 blocks are
-    averaged. scikit-learn's digits are block counts of normalized bitmaps, too.
+    averaged. scikit-learn's digits are block counts of normalised bitmaps, too.
 
-    glyphs: (B, 1, GLYPH, GLYPH) signed distances. Returns (B, 1, 8, 8), ink 1 on ground 0.
+    glyphs: (B, 1, GLYPH, GLYPH) signed distances. Returns (B, 1, 8, 8), ink 1 on background 0.
     """
     size = len(glyphs)
 
@@ -203,7 +197,7 @@ def character_grid(ink: Tensor) -> Tensor:
 def pretrain_letters(
     settings: LetterSettings | Mapping[str, Any] | None = None, seed: int = 0
 ) -> Checkpoint:
-    """Train the networks to name letters written by hand from fonts; (B, 1, 8, 8) standardised ink.
+    """Train the networks to classify distorted letters: (B, 1, 8, 8), standardised ink.
 
     Raises ValueError for unknown settings, dimensions that the networks cannot share equally, and
     held-out fonts that do not exist.
@@ -219,14 +213,7 @@ def pretrain_letters(
     models = seeded(
         seed, lambda: nn.ModuleList(letter_classifier(settings) for _ in range(settings.networks))
     )
-    generator = torch.Generator().manual_seed(seed)
-
-    def loss(rows: Tensor) -> Tensor:
-        images = standardise(write_by_hand(glyphs[rows], settings, generator))
-        return sum(F.cross_entropy(model(images), classes[rows]) for model in models) / len(models)
-
-    batches = shuffled_batches(len(glyphs), settings.batch_size, settings.steps, generator)
-    losses = train(models, loss, batches, settings, "letters")
+    losses = train(models, glyphs, classes, settings, seed)
     accuracy = None
     if settings.held_out:
         unseen = render_letters([f for f in fonts if f.stem in settings.held_out])
@@ -235,8 +222,28 @@ def pretrain_letters(
     return checkpoint_of("letters", network, settings, seed, losses, accuracy)
 
 
+def train(
+    models: nn.ModuleList, glyphs: Tensor, classes: Tensor, settings: LetterSettings, seed: int
+) -> list[float]:
+    """Minimise the models' mean cross-entropy on freshly distorted letters; every step's loss."""
+    generator = torch.Generator().manual_seed(seed)
+    optimizer, schedule = one_cycle(models.parameters(), settings)
+    epochs = (shuffled_batches(len(glyphs), settings.batch_size, generator) for _ in count())
+    batches, losses = islice(chain.from_iterable(epochs), settings.steps), []
+    for rows in progress(batches, settings.steps, "letters"):
+        images = standardise(write_by_hand(glyphs[rows], settings, generator))
+        parts = [F.cross_entropy(model(images), classes[rows]) for model in models]
+        loss = sum(parts) / len(parts)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    return losses
+
+
 def letter_classifier(settings: LetterSettings) -> nn.Sequential:
-    """A network and what names letters by its output: (B, 1, 8, 8) to logits (B, 52)."""
+    """A network and a classifier of letters: (B, 1, 8, 8) to logits (B, 52)."""
     dim = settings.dim // settings.networks
     return nn.Sequential(
         SmallConvNet(1, dim, settings.width),
@@ -250,7 +257,7 @@ def letter_classifier(settings: LetterSettings) -> nn.Sequential:
 def letters_accuracy(
     models: nn.ModuleList, glyphs: Tensor, classes: Tensor, settings: LetterSettings, seed: int
 ) -> float:
-    """Share of letters that the models' mean logits name rightly, over five writings of each."""
+    """Accuracy of the models' mean logits over five distortions of each letter."""
     generator = torch.Generator().manual_seed(seed)
     models.eval()
     hits = []

@@ -14,8 +14,9 @@ from PIL import Image
 
 from hume_turtle.datasets.registry import load_dataset
 from hume_turtle.encoders.registry import encoder_names, load_encoder
+from hume_turtle.pretraining import moco
+from hume_turtle.pretraining.checkpoints import save_checkpoint
 from hume_turtle.pretraining.letters import ink_tensor, pretrain_letters
-from hume_turtle.pretraining.small_networks import pretrain_moco, save_checkpoint
 from hume_turtle.storage.embeddings import part
 from hume_turtle.storage.names import slug
 from tests.helpers.embed import embed
@@ -28,9 +29,8 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     coloured = load_dataset("coloured-digits", "train").images
     tiny = {"steps": 2, "batch_size": 16}
-    made = {"letters": pretrain_letters(tiny), "moco": pretrain_moco(coloured, tiny)}
-    for name, checkpoint in made.items():
-        save_checkpoint(checkpoint, folder / f"{name}.pt")
+    save_checkpoint(pretrain_letters(tiny), folder / "letters.pt")
+    moco.pretrain(coloured, folder / "moco.pt", tiny)
     return folder
 
 

@@ -26,7 +26,7 @@ from hume_turtle.datasets.images import ArrayImages, FileImages, ImageDataset
 from hume_turtle.encoders.encoder import Encoder
 from hume_turtle.extraction.extract import extract, worker_count
 from hume_turtle.extraction.identity import images_sha256, weights_sha256
-from hume_turtle.pretraining.small_networks import image_tensor
+from hume_turtle.pretraining.augmentations import image_tensor
 from hume_turtle.storage.embeddings import kept_rows, load_embedding
 
 N, SIDE, DIM = 50, 3, 5

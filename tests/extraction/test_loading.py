@@ -16,7 +16,7 @@ from hume_turtle.extraction.loading import (
     encode_batches,
     load_batches,
 )
-from hume_turtle.pretraining.small_networks import image_tensor
+from hume_turtle.pretraining.augmentations import image_tensor
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 2, 2), dtype=np.uint8)
 

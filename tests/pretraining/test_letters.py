@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hume_turtle.pretraining import letters
+from hume_turtle.pretraining.checkpoints import load_checkpoint, save_checkpoint
 from hume_turtle.pretraining.letters import (
     CLASSES,
     LETTERS,
@@ -18,7 +19,6 @@ from hume_turtle.pretraining.letters import (
     standardise,
     write_by_hand,
 )
-from hume_turtle.pretraining.small_networks import load_checkpoint, save_checkpoint
 
 TINY = {"steps": 30, "batch_size": 48, "width": 8, "dim": 32, "elastic": 0.05}
 
@@ -96,8 +96,8 @@ def test_standardise():
     images = torch.rand(5, 1, 8, 8) * torch.tensor([1, 10, 0.1, 3, 0])[:, None, None, None]
     result = standardise(images)
     torch.testing.assert_close(result.mean((1, 2, 3)), torch.zeros(5), atol=1e-5, rtol=0)
-    deviations = torch.tensor([1.0, 1, 1, 1, 0])
-    torch.testing.assert_close(result.std((1, 2, 3), correction=0), deviations)
+    stds = torch.tensor([1.0, 1, 1, 1, 0])
+    torch.testing.assert_close(result.std((1, 2, 3), correction=0), stds)
 
 
 def test_letters_learn_and_repeat_bit_for_bit():
