@@ -5,47 +5,81 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
+from importlib import import_module
 from urllib.error import URLError
 
+from hume_turtle.pipeline.settings import STAGES, Settings
+
 DESCRIPTION = "Human labelings found with no labels: HUME and TURTLE."
+IMPORTS = ("hume-embeddings", "hume-tasks", "turtle-tasks")
+EXTRAS = {"av": "video", "h5py": "pcam", "gdown": "pcam"}  # optional packages (pyproject.toml)
+EXPECTED = (ValueError, OSError, RuntimeError, ImportError, MemoryError, EOFError)
+EXPECTED += (FloatingPointError,)  # a training that diverged
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; bad input ends with one line on standard error and exit code 2.
+    """Run one command; an expected failure ends with one line on standard error and exit code 2.
 
-    So does what the system refuses: a full disk, no permission, no network.
+    Expected are bad input, what the system refuses (a full disk, no permission, no network, too
+    little memory), a missing optional package, a notebook's error and a lost process; `--traceback`
+    before the command, or HUME_TURTLE_TRACEBACK=1, shows where it was raised. Ctrl-C exits with
+    130. Any other exception is a bug and passes through.
     """
     options = parser().parse_args(arguments)
     try:
         options.run(options)
-    except URLError as error:
-        what = getattr(options, "dataset", None) or "what is missing"
-        message = f"cannot download {what}: {error.reason}"
-        print(f"hume-turtle {options.command}: {message}", file=sys.stderr)
-        return 2
-    except (ValueError, OSError) as error:
-        print(f"hume-turtle {options.command}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"hume-turtle {options.command}: interrupted", file=sys.stderr)
+        return 130
+    except EXPECTED as error:
+        if isinstance(error, ImportError) and (error.name or "").startswith("hume_turtle"):
+            raise
+        if options.traceback or os.environ.get("HUME_TURTLE_TRACEBACK", "0") not in ("", "0"):
+            traceback.print_exception(error)
+        print(f"hume-turtle {options.command}: {explain(error, options)}", file=sys.stderr)
         return 2
     return 0
 
 
-STAGES = ("pretrain", "embed", "fit", "select", "baselines", "notebooks", "report")
-IMPORTS = ("hume-embeddings", "hume-tasks", "turtle-tasks")
+def explain(error: BaseException, options: argparse.Namespace) -> str:
+    """What to tell the user about an expected failure: one line, a notebook's with its cell."""
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, URLError):
+        what = getattr(options, "dataset", None) or "what is missing"
+        return f"cannot download {what}: {error.reason}"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        extra = EXTRAS.get(error.name.split(".")[0])
+        package = f"hume-turtle[{extra}]" if extra else error.name
+        return f'{text}: pip install "{package}"'
+    if type(error).__name__ == "NotebookError":
+        return text
+    return text.splitlines()[0] if isinstance(error, RuntimeError) else " ".join(text.split())
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="hume-turtle", description=DESCRIPTION)
+    top.add_argument("--traceback", action="store_true", help="show where a failure was raised")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    for add in (add_stage, add_bench, add_label, add_embed, add_import, add_evaluate):
+        add(commands)
+    return top
 
+
+def add_stage(commands) -> None:
     command = commands.add_parser(
         "stage",
         help="run a stage of the suite in the current directory, as `dvc repro` does",
-        description="stages.py says what each stage does.",
+        description="hume_turtle/pipeline/ has one file for each stage.",
     )
     command.add_argument("stage", choices=STAGES)
-    command.add_argument("dataset", nargs="?", help="of embed, fit and baselines")
+    command.add_argument(
+        "item", nargs="?", help="the dataset of embed, fit and baselines, the notebook of notebooks"
+    )
     command.set_defaults(run=run_stage)
 
+
+def add_bench(commands) -> None:
     command = commands.add_parser(
         "bench",
         help="measure seconds and memory of every method beside a plain reference",
@@ -57,6 +91,8 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=run_bench)
 
+
+def add_label(commands) -> None:
     command = commands.add_parser(
         "label", help="label the rows of your own embeddings", description="TURTLE on .npy files."
     )
@@ -69,9 +105,6 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     command.set_defaults(run=run_label)
-    add_embed(commands)
-    add_released(commands)
-    return top
 
 
 def add_embed(commands) -> None:
@@ -82,7 +115,7 @@ def add_embed(commands) -> None:
         "run resumes. Under torchrun each process takes its share.",
     )
     command.add_argument(
-        "--dataset", required=True, help="a name, or folder:<path>, which is called as the folder"
+        "--dataset", required=True, help="a name, or folder:<path>, which is named after the folder"
     )
     command.add_argument("--encoder", required=True, help="clip-vit-l-14, timm:<name>, ...")
     command.add_argument("--output", default="data/embeddings", help="folder of the embeddings")
@@ -93,7 +126,7 @@ def add_embed(commands) -> None:
         "--splits",
         nargs="+",
         default=["train", "test"],
-        help="train and test by default; train alone for a folder that has no such parts",
+        help="train and test by default; train alone for a folder without these two",
     )
     command.add_argument("--checkpoint", help="local file of the encoder's weights")
     command.add_argument("--weights", default="pretrained", help="pretrained, or random")
@@ -113,11 +146,11 @@ def add_embed(commands) -> None:
     command.set_defaults(run=run_embed)
 
 
-def add_released(commands) -> None:
+def add_import(commands) -> None:
     command = commands.add_parser(
         "import",
         help="import an archive that the papers' authors released",
-        description="Nothing in it is executed, and on any fault nothing is left behind.",
+        description="Nothing in it is executed; a failed import changes no file.",
     )
     command.add_argument("kind", choices=IMPORTS)
     command.add_argument("archive", help=".zip file")
@@ -125,6 +158,8 @@ def add_released(commands) -> None:
     command.add_argument("--overwrite", action="store_true", help="replace an earlier import")
     command.set_defaults(run=run_import)
 
+
+def add_evaluate(commands) -> None:
     command = commands.add_parser(
         "evaluate", help="score imported tasks in your own embeddings, against true labels"
     )
@@ -142,17 +177,18 @@ def auto_or_int(text: str) -> int | str:
 
 def run_stage(options: argparse.Namespace) -> None:
     """Run a stage of the suite in the current directory."""
-    takes_dataset = options.stage in ("embed", "fit", "baselines")
-    if takes_dataset != (options.dataset is not None):
-        raise ValueError(f"{options.stage} takes {'a' if takes_dataset else 'no'} dataset")
-    set_environment(progress=options.stage == "embed")
+    suite, listed = Settings.open(), STAGES[options.stage]
+    suite.check()
+    if listed is None and options.item is not None:
+        raise ValueError(f"{options.stage} takes no further argument")
+    if listed is not None and options.item not in suite.params[listed]:
+        problem = f"{options.stage} needs" if options.item is None else f"{options.item} is not"
+        known = ", ".join(suite.params[listed]) or "none"
+        raise ValueError(f"{problem} one of the {listed} in params.yaml: {known}")
+    set_environment(suite.params["threads"])
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve busy machines
-
-    from hume_turtle.pipeline import stages as pipeline
-    from hume_turtle.pipeline.suite import Suite
-
-    datasets = [options.dataset] if takes_dataset else []
-    getattr(pipeline, options.stage)(Suite.open(), *datasets)
+    stage = import_module(f"hume_turtle.pipeline.{options.stage}")
+    stage.run(suite, *([options.item] if listed else []))
 
 
 def run_embed(options: argparse.Namespace) -> None:
@@ -164,7 +200,7 @@ def run_embed(options: argparse.Namespace) -> None:
 
     shared = int(os.environ.get("WORLD_SIZE", 1)) > 1  # under torchrun
     if shared and options.download:
-        raise ValueError("download first, by one process: leave out --download under torchrun")
+        raise ValueError("--download is not possible under torchrun: download in one process first")
     loaded = [
         load_dataset(options.dataset, split, options.images, options.download)
         for split in options.splits
@@ -208,7 +244,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from hume_turtle.released.tasks import evaluate_tasks
     from hume_turtle.storage.files import atomic_write
 
-    scores, left_out = evaluate_tasks(
+    scores, skipped = evaluate_tasks(
         options.tasks, options.embeddings, options.labels, options.split
     )
     if options.output:
@@ -217,14 +253,17 @@ def run_evaluate(options: argparse.Namespace) -> None:
     keys = ["dataset", "method", "spaces", "seed"]
     if len(scores):
         print(scores.pivot(index=keys, columns="metric", values="value").round(4).to_string())
-    if len(left_out):
-        print("not evaluated:", left_out.to_string(index=False), sep="\n")
+    if len(skipped):
+        print("not evaluated:", skipped.to_string(index=False), sep="\n")
     if not len(scores):
         raise ValueError("no task could be evaluated")
 
 
 def run_bench(options: argparse.Namespace) -> None:
-    set_environment()
+    suite = Settings.open()
+    suite.check()
+    set_environment(suite.params["threads"])
+    os.environ["TQDM_DISABLE"] = "1"  # nothing but the methods is to be measured
     os.environ.pop("OMP_WAIT_POLICY", None)  # threads wait as they do for the library's users
 
     from hume_turtle.benchmarks.run import measure
@@ -233,19 +272,10 @@ def run_bench(options: argparse.Namespace) -> None:
     measure(Suite.open(), options.dataset, options.full)
 
 
-def set_environment(progress: bool = False) -> None:
-    """As many threads as params.yaml names, before torch is imported: they change the last bits.
-
-    And no progress bars where the workers of a stage would draw them over each other.
-    """
-    import yaml
-
-    with open("params.yaml", encoding="utf-8") as file:
-        threads = str(yaml.safe_load(file)["threads"])
+def set_environment(threads: int) -> None:
+    """As many threads as params.yaml names, before torch is imported: they change the last bits."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = threads
-    if not progress:
-        os.environ["TQDM_DISABLE"] = "1"
+        os.environ[variable] = str(threads)
 
 
 def run_label(options: argparse.Namespace) -> None:

@@ -1,8 +1,16 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from hume_turtle import cli
 from hume_turtle.cli import main
 from hume_turtle.evaluation.metrics import cluster_accuracy
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -50,23 +58,147 @@ def test_bad_input_ends_with_one_line_and_writes_nothing(blobs, tmp_path, capsys
     assert not output.exists()
 
 
+@pytest.fixture
+def suite(tmp_path, monkeypatch) -> Path:
+    """The current directory, with the default suite's params.yaml; returns that file."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(variable, "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    return tmp_path / "params.yaml"
+
+
+def test_help_and_parsing_import_nothing_heavy():
+    command = "import sys; from hume_turtle.cli import parser; parser().format_help(); "
+    command += "sys.exit(bool({'torch', 'numpy', 'yaml'} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=True)
+
+
+def test_a_stage_takes_an_item_of_its_list_in_params(suite, capsys):
+    for stage in (["baselines", "nosuch"], ["notebooks", "nosuch"], ["fit"], ["select", "digits"]):
+        assert main(["stage", *stage]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == (
+        "hume-turtle stage: nosuch is not one of the datasets in params.yaml: "
+        "digits, coloured-digits, unbalanced-digits"
+    )
+    assert "nosuch is not one of the notebooks" in lines[1]
+    assert "fit needs one of the datasets" in lines[2]
+    assert lines[3] == "hume-turtle stage: select takes no further argument"
+    assert not (suite.parent / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("fit:", "fits:", "unknown fits"),
+        ("  seeds: [0, 1, 2, 3, 4]\n  turtle", "  seed: [0]\n  turtle", "fit: unknown seed;"),
+        ("phi2:", "phi3:", "fit.hume: unknown phi3;"),
+        ("  scale: unit-rms", "  scaling: none", "embed: unknown scaling;"),
+        ("threads: 2", "", "missing threads"),
+        ("coloured-digits: 10, ", "", "classes: missing coloured-digits"),
+        ("suite: digits", "suite: [digits", "params.yaml: while parsing"),
+    ],
+)
+def test_params_that_would_be_ignored_or_are_missing_are_named(suite, capsys, old, new, message):
+    text = suite.read_text()
+    assert old in text
+    suite.write_text(text.replace(old, new))
+    assert main(["stage", "report"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("section", "stage", "message"),
+    [
+        ("pretrain: {seed: 0, step: 1}", ["pretrain"], "pretrain: unknown step;"),
+        ("embed: {spaces: [], extraction: {batch: 1}}", ["embed"], "embed.extraction: unknown"),
+        ("fit: {seeds: [0], split: all, turtle: {choices: [], settings: {steps: 1}}, hume: "
+         "{phi1: moco, phi2: []}}", ["fit"], "fit.turtle.settings: unknown steps;"),
+        ("selection: {datasets: [dtd], spaces: [], grid: {}}", ["select"],
+         "selection.datasets: unknown dtd;"),
+        ("selection: {datasets: [], spaces: [], grid: {inner: [1]}}", ["select"],
+         "selection.grid: unknown inner;"),
+    ],
+)  # fmt: skip
+def test_a_stage_names_unknown_settings(suite, capsys, section, stage, message):
+    import yaml
+
+    params = {**yaml.safe_load(suite.read_text()), **yaml.safe_load(section)}
+    suite.write_text(yaml.safe_dump(params))
+    assert main(["stage", *stage, *["digits"] * (stage[0] in ("embed", "fit"))]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"hume-turtle stage: {message}")
+
+
+def failures():
+    from urllib.error import URLError
+
+    from hume_turtle.reporting.run_notebook import NotebookError
+
+    notebook = "01.ipynb: cell 2 failed, ValueError: no\n    x = 1"
+    missing = ModuleNotFoundError("No module named 'h5py'", name="h5py")
+    return [
+        (NotebookError(notebook), notebook),
+        (missing, "No module named 'h5py': pip install \"hume-turtle[pcam]\""),
+        (ModuleNotFoundError("No faiss", name="faiss"), 'No faiss: pip install "faiss"'),
+        (RuntimeError("CUDA out of memory.\nException raised from ..."), "CUDA out of memory."),
+        (ValueError("two\n  lines"), "two lines"),
+        (MemoryError(), "MemoryError"),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (URLError("no network"), "cannot download what is missing: no network"),
+    ]
+
+
+@pytest.mark.parametrize(("error", "text"), failures(), ids=lambda value: type(value).__name__)
+def test_expected_failures_end_with_a_line_and_their_traceback_on_demand(
+    error, text, monkeypatch, capsys
+):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr(cli, "run_import", fail)
+    command = ["import", "hume-tasks", "a.zip", "--output", "b"]
+    assert main(command) == 2
+    assert capsys.readouterr().err == f"hume-turtle import: {text}\n"
+    assert main(["--traceback", *command]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback")
+    assert shown.endswith(f"hume-turtle import: {text}\n")
+    monkeypatch.setenv("HUME_TURTLE_TRACEBACK", "1")
+    assert main(command) == 2
+    assert capsys.readouterr().err.startswith("Traceback")
+
+
+def test_an_interrupt_exits_with_130_and_a_bug_passes_through(monkeypatch, capsys):
+    def fail(options):
+        bug = ImportError("a bug", name="hume_turtle.core")
+        raise {"b": KeyboardInterrupt, "c": TypeError("a bug"), "d": bug}[options.output]
+
+    monkeypatch.setattr(cli, "run_import", fail)
+    assert main(["import", "hume-tasks", "a.zip", "--output", "b"]) == 130
+    assert capsys.readouterr().err == "hume-turtle import: interrupted\n"
+    for output, error in (("c", TypeError), ("d", ImportError)):
+        with pytest.raises(error, match="a bug"):
+            main(["import", "hume-tasks", "a.zip", "--output", output])
+
+
 def test_a_stage_outside_a_suite_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["stage", "report"]) == 2
     assert "params.yaml" in capsys.readouterr().err
 
 
-def test_bench_measures_the_suite_here(tmp_path, monkeypatch):
-    from hume_turtle import cli
+def test_bench_measures_the_suite_here(suite, monkeypatch):
     from hume_turtle.benchmarks import run
 
     seen = []
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("suite: tiny")
-    monkeypatch.setattr(cli, "set_environment", lambda: None)  # it is of the whole process
     monkeypatch.setattr(run, "measure", lambda suite, *rest: seen.append((suite.name, *rest)))
     assert main(["bench"]) == main(["bench", "--dataset", "stl10", "--full"]) == 0
-    assert seen == [("tiny", "digits", False), ("tiny", "stl10", True)]
+    assert seen == [("digits", "digits", False), ("digits", "stl10", True)]
 
 
 def test_embed_extracts_a_folder_of_images_and_resumes(tmp_path, capsys):

@@ -25,7 +25,8 @@ from hume_turtle.benchmarks.methods import (
     turtle,
 )
 from hume_turtle.core.precision import has_bf16
-from hume_turtle.pipeline.suite import Suite, estimator_class
+from hume_turtle.pipeline.fit import estimator_class
+from hume_turtle.pipeline.suite import Suite
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from hume_turtle.core.reference import (
 )
 from hume_turtle.estimators.base import join_spaces
 from hume_turtle.estimators.kmeans import kmeans
-from hume_turtle.pipeline.suite import estimator_class
+from hume_turtle.pipeline.fit import estimator_class
 
 Spaces = list[np.ndarray]
 # (spaces, outer iterations, seed) to labels (n,), or to None where nobody looks at them. None for

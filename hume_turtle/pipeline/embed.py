@@ -1,14 +1,16 @@
 """The stage `embed`: a suite's images, or what was imported in their place, in every space.
 
-Embeddings that were imported (importers.py) into the suite's data folder are kept as they are, so
-that nothing needs to be computed where the authors' files are at hand.
+Embeddings that were imported (released/importers.py) into the suite's data folder are kept as
+they are, so that nothing needs to be computed where the authors' files are at hand; so are spaces
+that params.yaml does not name.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
+from inspect import signature
+from pathlib import Path
 
 import numpy as np
 
@@ -16,10 +18,12 @@ from hume_turtle.core.precision import pick_device
 from hume_turtle.datasets.images import ImageDataset
 from hume_turtle.encoders.encoder import Encoder
 from hume_turtle.encoders.registry import load_encoder
-from hume_turtle.encoders.text import cached_text_features
+from hume_turtle.encoders.text import cached_text_features, save_text_features, text_features
 from hume_turtle.extraction.extract import extract
-from hume_turtle.pipeline.suite import Suite
+from hume_turtle.pipeline.images import load_images
+from hume_turtle.pipeline.settings import SPLITS, Settings, check_keys
 from hume_turtle.storage.embeddings import (
+    embedding_path,
     is_imported,
     kept_rows_of,
     load_labels,
@@ -27,47 +31,69 @@ from hume_turtle.storage.embeddings import (
 )
 from hume_turtle.storage.files import atomic_write
 
-SPLITS = ("train", "test")
-MADE = ("embeddings", "labels", "text")  # a folder each for a dataset
 EXTRACTION = {"batch_size": 256, "workers": 0, "device": "cpu"}  # what suits small images
 
 
-def embed_dataset(suite: Suite, dataset: str) -> None:
+def run(suite: Settings, dataset: str) -> None:
     """Both splits of a dataset in every space, its true labels, and text features of its classes.
 
     `embed` in params.yaml: `extraction` holds options of `extract`; with `resume`, what an earlier
-    call with the same settings made is kept, so that a killed stage goes on where it was.
+    call with the same settings made is kept and a killed stage resumes. Nothing is removed.
 
-    Raises ValueError where imported labels are not those of the images, row by row.
+    Raises:
+        ValueError: where imported labels are not those of the images, row by row; where one split
+            of a space was imported and the other was not.
     """
-    section, folder = suite.params["embed"], suite.data / "embeddings"
-    if not section.get("resume", False):
-        for kind in MADE:
-            shutil.rmtree(suite.data / kind / dataset, ignore_errors=True)
-    for kind in MADE:
+    folder = suite.data / "embeddings"
+    options = suite.params["embed"].get("extraction", {})
+    check_keys("embed.extraction", options, signature(extract).parameters)
+    for kind in ("embeddings", "labels", "text"):
         (suite.data / kind / dataset).mkdir(parents=True, exist_ok=True)
-    for space in (folder / dataset).iterdir():
-        if space.name not in suite.space_names:
-            shutil.rmtree(space)
-    computed = [space for space in suite.space_names if not is_imported(folder, dataset, space)]
+    computed = [space for space in suite.space_names if not was_imported(folder, dataset, space)]
     if not computed:
         print(f"{dataset}: all embeddings were imported")
         return
-    splits = {split: suite.images(dataset, split) for split in SPLITS}
-    options = {**EXTRACTION, **section.get("extraction", {})}
+    splits = [load_images(suite, dataset, split) for split in SPLITS]
     for space in computed:
-        encoder = suite_encoder(suite, dataset, space)
-        encoder.to(pick_device(options["device"]))  # ImageNet's 80,000 prompts need it too
-        if encoder.encode_text is not None and splits["train"].class_names:
-            names = splits["train"].class_names
-            cached_text_features(suite.data / "text", dataset, encoder, names)
-        for images in splits.values():
-            extract(images, encoder, folder, existing="update", **options)
-    for images in splits.values():
+        embed_space(suite, dataset, space, splits)
+    for images in splits:
         save_true_labels(suite, dataset, images)
 
 
-def suite_encoder(suite: Suite, dataset: str, space: str) -> Encoder:
+def was_imported(folder: Path, dataset: str, space: str) -> bool:
+    """Whether both splits were imported. Raises ValueError for one: it would be replaced."""
+    if is_imported(folder, dataset, space):
+        return True
+    for split in SPLITS:
+        sidecar = embedding_path(folder, dataset, space, split).with_suffix(".json")
+        if sidecar.exists() and "source" in json.loads(sidecar.read_text())["settings"]:
+            raise ValueError(
+                f"{dataset}: only the {split} split of {space} was imported; import the other "
+                f"one too, or remove {sidecar.parent}"
+            )
+    return False
+
+
+def embed_space(suite: Settings, dataset: str, space: str, splits: list[ImageDataset]) -> None:
+    """All splits in one space, and the text features of the classes where it has a text encoder."""
+    section = suite.params["embed"]
+    options, resume = {**EXTRACTION, **section.get("extraction", {})}, section.get("resume", False)
+    encoder = suite_encoder(suite, dataset, space)
+    encoder.to(pick_device(options["device"]))  # ImageNet's 80,000 prompts need it too
+    names = splits[0].class_names
+    if encoder.encode_text is not None and names:
+        texts = suite.data / "text"
+        if resume:
+            cached_text_features(texts, dataset, encoder, names)
+        else:
+            features = text_features(encoder, dataset, names)
+            save_text_features(texts, dataset, features, encoder, names)
+    existing = "update" if resume else "replace"
+    for images in splits:
+        extract(images, encoder, suite.data / "embeddings", existing=existing, **options)
+
+
+def suite_encoder(suite: Settings, dataset: str, space: str) -> Encoder:
     """The encoder of a space: trained here, or named in `embed.encoders`, or of the space's name.
 
     `embed.checkpoints` names local files of weights; `embed.weights` may be "random", for trying.
@@ -80,7 +106,7 @@ def suite_encoder(suite: Suite, dataset: str, space: str) -> Encoder:
     return replace(load_encoder(name, checkpoint=checkpoint, weights=weights), name=space)
 
 
-def save_true_labels(suite: Suite, dataset: str, images: ImageDataset) -> None:
+def save_true_labels(suite: Settings, dataset: str, images: ImageDataset) -> None:
     """The labels of the rows that were embedded, and the classes' names; nothing if unknown."""
     if images.labels is None:
         return

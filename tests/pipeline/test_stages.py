@@ -14,11 +14,10 @@ import yaml
 from hume_turtle.estimators.scores import generalization_score
 from hume_turtle.estimators.turtle import Turtle
 from hume_turtle.evaluation.metrics import cluster_accuracy
-from hume_turtle.pipeline import stages as pipeline
+from hume_turtle.pipeline import select
 from hume_turtle.pipeline.suite import Suite
 from hume_turtle.reporting.publish import publish
-from hume_turtle.reporting.run_notebook import run_cells_in_process
-from tests.helpers import imports
+from tests.helpers.notebooks import run_cells_in_process
 
 ROOT = Path(__file__).parents[2]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -47,13 +46,9 @@ def tiny_params() -> dict:
 
 
 def stage(folder: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "hume_turtle.cli", "stage", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(
-        [sys.executable, "-m", "hume_turtle.cli", "stage", *arguments],
-        cwd=folder,
-        env=environment,
-        check=True,
-    )
+    subprocess.run(command, cwd=folder, env=environment, check=True)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +106,7 @@ def test_selection_scores_every_setting_of_the_grid(suite):
 def test_a_suite_without_a_selection_has_an_empty_folder(suite, tmp_path):
     params = {**suite.params, "root": ".", "selection": {**suite.params["selection"]}}
     params["selection"]["datasets"] = []
-    pipeline.select(Suite(tmp_path, params))
+    select.run(Suite(tmp_path, params))
     assert list((tmp_path / "data" / "digits" / "selection").iterdir()) == []
 
 
@@ -158,16 +153,6 @@ def test_notebooks_run_and_report_publishes_every_artefact(suite):
             suite.folder / "figures" / "digits",
             suite.folder / "executed",
         )
-
-
-@pytest.mark.parametrize("name", [*imports.STAGES, "notebooks", "report"])
-def test_a_stage_depends_on_every_module_that_it_imports(name):
-    """An edit of the library re-runs what it may change, and nothing else."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    listed = {Path(dep).stem for dep in stages[name]["deps"] if dep.endswith(".py")}
-    assert listed == imports.of_stage(name)
-    notebooks = {Path(dep).stem for dep in stages["notebooks"]["deps"] if dep.endswith(".ipynb")}
-    assert notebooks == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
 
 
 def test_stages_that_fit_do_not_depend_on_labels():

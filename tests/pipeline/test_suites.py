@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hume_turtle.datasets.counts import reported_sizes
 from PIL import Image, ImageDraw
 
-from hume_turtle.datasets.registry import BUILDERS
+from hume_turtle.datasets.registry import BUILDERS, reported_sizes
 from hume_turtle.encoders.registry import encoder_names
-from hume_turtle.pipeline.suite import Suite, estimator_class
-from hume_turtle.reporting.reported import published_name, reported
+from hume_turtle.pipeline.fit import estimator_class
+from hume_turtle.pipeline.suite import Suite
+from hume_turtle.reporting.scoreboard import published_name, reported
 
 ROOT = Path(__file__).parents[2]
 SUITES = sorted(path.parent for path in ROOT.glob("suites/*/params.yaml"))
@@ -36,6 +37,7 @@ def test_all_suites_have_the_same_stages():
 
 
 def test_every_name_in_a_suite_is_known(suite):
+    suite.check()
     assert suite.name == suite.folder.name
     assert suite.root.resolve() == ROOT
     assert set(suite.datasets) <= set(BUILDERS)
@@ -170,6 +172,14 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
+def run_after(folder: Path, module: str, line: str) -> set[str]:
+    """The stages of the TURTLE suite that run after a line was added to a module."""
+    with open(folder / "hume_turtle" / module, "a") as file:
+        file.write(f"\n{line}\n")
+    shown = run(folder, "dvc", "repro", "suites/turtle/dvc.yaml")
+    return set(re.findall(r"Running stage 'suites/turtle/dvc.yaml:(\S+)'", shown))
+
+
 @pytest.mark.slow
 def test_the_turtle_suite_runs_on_a_stand_in_and_survives_a_remote(tmp_path):
     """`dvc repro`, again, push to a local remote, clone, pull: nothing is left to do."""
@@ -191,6 +201,9 @@ def test_the_turtle_suite_runs_on_a_stand_in_and_survives_a_remote(tmp_path):
 
     again = "Data and pipelines are up to date"
     assert again in run(folder, "dvc", "repro", "suites/turtle/dvc.yaml")
+    assert run_after(folder, "core/turtle_solver.py", "# A comment.") == {"code"}
+    changed = run_after(folder, "reporting/style.py", "DPI_OF_NOTHING = 1")
+    assert changed == {"code", "notebooks@04_transfer"}  # with the same figures: no report
     run(folder, "dvc", "remote", "add", "-d", "store", str(tmp_path / "remote"))
     commit(folder, "results")
     run(folder, "dvc", "push", "suites/turtle/dvc.yaml")

@@ -1,0 +1,20 @@
+"""The images of a suite's datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hume_turtle.datasets.images import ImageDataset
+from hume_turtle.datasets.registry import load_dataset
+from hume_turtle.pipeline.settings import Settings
+
+
+def load_images(suite: Settings, dataset: str, split: str) -> ImageDataset:
+    """The images of a split, from where `images` in params.yaml says that datasets lie.
+
+    Raises:
+        FileNotFoundError: if they are not there; the message says how to get them.
+    """
+    section = suite.params.get("images", {})
+    folder = suite.root / Path(section.get("folder", "data/images")).expanduser()
+    return load_dataset(dataset, split, folder, section.get("download", False))

@@ -1,0 +1,68 @@
+"""Independent jobs on all cores, each on one thread.
+
+So their bits do not depend on how many cores there are.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+
+import torch
+from joblib import cpu_count
+from threadpoolctl import threadpool_limits
+
+from hume_turtle.progress import context, progress
+
+
+def in_parallel(function: Callable, jobs: list[tuple], label: str) -> list:
+    """Call `function(*job)` for every job in worker processes; results in order.
+
+    Where there is a GPU the jobs run one after another in this process.
+
+    Raises:
+        RuntimeError: if a worker process was lost. What a job raises is raised here, and the
+            jobs that still run are stopped.
+    """
+    workers = 1 if torch.cuda.is_available() else min(len(jobs), cpu_count())
+    if workers <= 1:
+        torch.set_num_threads(1)
+        with threadpool_limits(1):
+            return [_run(function, job) for job in progress(jobs, len(jobs), label)]
+    with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
+        try:
+            running = [pool.submit(_run, function, job) for job in jobs]
+            for done in progress(as_completed(running), len(jobs), label):
+                done.result()
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            if isinstance(error, BrokenProcessPool):
+                what = "was killed, perhaps because the memory was full"
+                raise RuntimeError(f"{label}: a worker process {what}") from error
+            raise
+        return [done.result() for done in running]
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def _run(function: Callable, job: tuple):
+    """Call a job; its progress is labelled with its names, such as "digits hume moco+letters"."""
+    names = [part if isinstance(part, str) else "+".join(part) for part in job if _is_name(part)]
+    token = context.set(" ".join(names))
+    try:
+        return function(*job)
+    finally:
+        context.reset(token)
+
+
+def _is_name(part) -> bool:
+    return isinstance(part, (str, list, tuple))

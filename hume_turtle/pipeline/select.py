@@ -1,0 +1,54 @@
+"""The stage `select`: TURTLE with a grid of settings, and their scores; no label is read."""
+
+from __future__ import annotations
+
+from inspect import signature
+
+import numpy as np
+import pandas as pd
+
+from hume_turtle.estimators import selection
+from hume_turtle.estimators.turtle import Turtle
+from hume_turtle.pipeline.parallel import in_parallel
+from hume_turtle.pipeline.settings import Settings, check_keys, fresh_folder
+from hume_turtle.storage.files import atomic_write
+
+
+def run(suite: Settings) -> None:
+    """Fit TURTLE with every setting of a grid and compute the generalization scores.
+
+    For each dataset `<dataset>.csv`, one row per fit, and `<dataset>.npz` with their `labelings`
+    (R, n), so that accuracies can be computed where true labels are allowed.
+    """
+    settings = suite.params["selection"]
+    check_keys("selection.grid", settings.get("grid", {}), signature(Turtle).parameters)
+    check_keys("selection.datasets", settings["datasets"], suite.datasets)
+    folder = fresh_folder(suite.data / "selection")
+    for dataset in settings["datasets"]:
+        grids = one_value_each(settings["grid"])
+        jobs = [(suite, dataset, names, grid) for names in settings["spaces"] for grid in grids]
+        tables, labelings = zip(*in_parallel(fit_grid, jobs, f"{dataset} grids"))
+        with atomic_write(folder / f"{dataset}.csv", "w", encoding="utf-8") as file:
+            pd.concat(tables).to_csv(file, index=False, lineterminator="\n")
+        with atomic_write(folder / f"{dataset}.npz") as file:
+            np.savez_compressed(file, labelings=np.concatenate(labelings))
+
+
+def one_value_each(grid: dict[str, list]) -> list[dict[str, list]]:
+    """The grid in parts, one for each value of its first setting: jobs for as many cores."""
+    first = next(iter(grid))
+    return [{**grid, first: [value]} for value in grid[first]]
+
+
+def fit_grid(suite: Settings, dataset: str, names: list[str], grid: dict[str, list]):
+    """Fit TURTLE with every setting of a grid in one space combination; table and labelings."""
+    model = Turtle(
+        suite.params["classes"][dataset],
+        seed=suite.params["fit"]["seeds"][0],
+        **suite.settings("turtle", dataset),
+    )
+    found = selection.select(model, suite.spaces(dataset, names, suite.fit_split), grid)
+    table = found.table().rename(columns={"score": "generalization_score"})
+    table.insert(0, "dataset", dataset)
+    table.insert(1, "spaces", "+".join(names))
+    return table, found.labelings
