@@ -122,8 +122,8 @@ def fit_parts(design: Design, parts, C: float, *, tol: float = 1e-6, max_iter: i
     approximation of the Hessian is its diagonal blocks, one per class, averaged over the parts.
     A class without rows in a part is no class of that part.
 
-    Ten folds took a third to a fifth of scikit-learn's time, fold by fold on the same two cores, from
-    1,797 × 64 to 5,000 × 512 with linear labels; where classes are separable the two are alike.
+    Ten folds took a third to a fifth of scikit-learn's time, fold by fold on the same two cores,
+    from 1,797 × 64 to 5,000 × 512 with linear labels; on separable classes the two are alike.
 
     Args:
         design: the rows and their labels.
