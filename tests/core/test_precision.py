@@ -28,15 +28,13 @@ def test_other_precisions_are_refused(bad):
         check_precision(bad)
 
 
-def test_the_self_test_catches_wrong_products(monkeypatch):
-    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
-    has_bf16.cache_clear()
-    assert has_bf16(CPU)  # slow or fast, PyTorch multiplies bfloat16 rightly
-    has_bf16.cache_clear()
-    bmm = torch.bmm
-    monkeypatch.setattr(torch, "bmm", lambda a, b: bmm(a, b) * 1.1)
-    assert not has_bf16(CPU)
-    has_bf16.cache_clear()
+def test_bf16_is_worth_it_where_the_processor_has_the_instructions(monkeypatch):
+    for amx, avx512, expected in ((True, False, True), (False, True, True), (False, False, False)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False)
+        name = "_is_avx512_bf16_supported"
+        monkeypatch.setattr(torch.cpu, name, lambda avx512=avx512: avx512, raising=False)
+        assert has_bf16(CPU) == expected
+        assert not has_bf16(torch.device("meta"))
 
 
 @pytest.mark.slow
