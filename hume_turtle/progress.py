@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from contextvars import ContextVar
 
 LINES = {  # tqdm's settings for a file, and for worker processes that share one terminal
     "mininterval": 30,
@@ -12,7 +11,6 @@ LINES = {  # tqdm's settings for a file, and for worker processes that share one
     "delay": 30,
     "bar_format": "{desc}: {n_fmt}/{total_fmt} done, {rate_fmt}, {remaining} left\n",
 }
-context: ContextVar[str] = ContextVar("context", default="")  # goes before every label
 
 
 def progress(steps=None, total: int | None = None, label: str = "", **options):
@@ -23,7 +21,7 @@ def progress(steps=None, total: int | None = None, label: str = "", **options):
     Args:
         steps: what is looped over; None for a bar whose `update(n)` the caller calls.
         total: number of steps.
-        label: what a step belongs to; `context`, such as a dataset and a method, goes before it.
+        label: what is done, such as "TURTLE".
         options: further options of tqdm, such as `initial` and `unit`.
     """
     try:
@@ -34,5 +32,4 @@ def progress(steps=None, total: int | None = None, label: str = "", **options):
         options = {"disable": True, **options}
     elif not sys.stderr.isatty() or multiprocessing.parent_process() is not None:
         options = {**LINES, **options}
-    label = f"{context.get()} {label}".strip()
     return tqdm(steps, label, total, leave=False, **options)

@@ -15,7 +15,7 @@ import torch
 from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
-from hume_turtle.progress import context, progress
+from hume_turtle.progress import progress
 
 
 def in_parallel(function: Callable, jobs: list[tuple], label: str) -> list:
@@ -31,10 +31,10 @@ def in_parallel(function: Callable, jobs: list[tuple], label: str) -> list:
     if workers <= 1:
         torch.set_num_threads(1)
         with threadpool_limits(1):
-            return [_run(function, job) for job in progress(jobs, len(jobs), label)]
+            return [function(*job) for job in progress(jobs, len(jobs), label)]
     with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
         try:
-            running = [pool.submit(_run, function, job) for job in jobs]
+            running = [pool.submit(function, *job) for job in jobs]
             for done in progress(as_completed(running), len(jobs), label):
                 done.result()
         except BaseException as error:
@@ -52,17 +52,3 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
     torch.set_num_threads(1)
     threadpool_limits(1)
-
-
-def _run(function: Callable, job: tuple):
-    """Call a job; its progress is labelled with its names, such as "digits hume moco+letters"."""
-    names = [part if isinstance(part, str) else "+".join(part) for part in job if _is_name(part)]
-    token = context.set(" ".join(names))
-    try:
-        return function(*job)
-    finally:
-        context.reset(token)
-
-
-def _is_name(part) -> bool:
-    return isinstance(part, (str, list, tuple))

@@ -8,7 +8,6 @@ import torch
 
 from hume_turtle.pipeline import parallel
 from hume_turtle.pipeline.parallel import in_parallel
-from hume_turtle.progress import context, progress
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +19,9 @@ def two_workers(monkeypatch):
     torch.set_num_threads(threads)
 
 
-def describe(wait: float, dataset: str, spaces: tuple[str, ...]):
+def describe(wait: float, name: str):
     time.sleep(wait)
-    return os.getpid(), torch.get_num_threads(), progress([], 0, "TURTLE").desc
+    return os.getpid(), torch.get_num_threads(), name
 
 
 def fail(text: str):
@@ -34,22 +33,15 @@ def die(text: str):
 
 
 def test_jobs_run_on_one_thread_each_and_results_keep_their_order():
-    jobs = [(0.3, "digits", ("a", "b")), (0, "digits", ("a",)), (0, "other", ("b",))]
-    found = in_parallel(describe, jobs, "jobs")
-    assert [label for *_, label in found] == [
-        "digits a+b TURTLE",
-        "digits a TURTLE",
-        "other b TURTLE",
-    ]
+    found = in_parallel(describe, [(0.3, "a"), (0, "b"), (0, "c")], "jobs")
+    assert [name for *_, name in found] == ["a", "b", "c"]
     assert {threads for _, threads, _ in found} == {1}
     assert os.getpid() not in {pid for pid, *_ in found}
-    assert context.get() == ""
 
 
 def test_with_a_gpu_jobs_run_in_this_process(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    found = in_parallel(describe, [(0, "digits", ("a",))] * 2, "jobs")
-    assert found == [(os.getpid(), 1, "digits a TURTLE")] * 2
+    assert in_parallel(describe, [(0, "a")] * 2, "jobs") == [(os.getpid(), 1, "a")] * 2
 
 
 def test_no_jobs():
