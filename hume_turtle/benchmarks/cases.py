@@ -6,9 +6,8 @@ The first method of a case is the plain reference, whose seconds are divided by 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from hume_turtle.benchmarks.methods import (
     converged_turtle,
     hume,
     k_means,
-    k_means_faiss,
     plain_hume,
     plain_turtle,
     turtle,
@@ -44,20 +42,27 @@ def speed_cases(suite: Suite, device: str, full: bool = False) -> list[Case]:
     The short form takes minutes: what is slow is repeated less, and HUME on 10,000 rows takes 30
     inner steps. `full` takes all 300 and repeats whole runs with ten seeds.
     """
-    large = partial(mixture, 50_000, (768, 1536))
-    small = partial(mixture, 1797, (128,))
-    inner_steps = 300 if full else 30
+    cases = mixture_cases(device, full)
+    return [*cases, *digits_cases(suite, device, full)] if "digits" in suite.datasets else cases
+
+
+def mixture_cases(device: str, full: bool) -> list[Case]:
+    large, small = partial(mixture, 50_000, (768, 1536)), partial(mixture, 1797, (128,))
+    most, inner_steps = (6000, 300) if full else (150, 30)
+    note = f"stops when labels have converged, at most {most} outer iterations"
+    stopping = Method(converged_turtle(10, device, most), repeats=3 if full else 1, note=note)
     subset = "HUME, one subset of 10,000 x 1536, an outer iteration"
     subset += "" if full else f" of {inner_steps} inner steps"
-    cases = [
-        Case(
-            f"TURTLE, 50,000 x (768 + 1536), C = {C}, an outer iteration",
-            partial(large, C),
-            turtle_steps(C, device, 5, reference_steps=2),
-        )
-        for C in (10, 100)
-    ]
-    cases += [
+    one = {"n_subsets": 1, "inner_steps": inner_steps}
+    return [
+        *(
+            Case(
+                f"TURTLE, 50,000 x (768 + 1536), C = {C}, an outer iteration",
+                partial(large, C),
+                turtle_steps(C, device, 5, reference_steps=2),
+            )
+            for C in (10, 100)
+        ),
         Case(
             "TURTLE, 1797 x 128, C = 10, an outer iteration",
             small,
@@ -71,22 +76,47 @@ def speed_cases(suite: Suite, device: str, full: bool = False) -> list[Case]:
         Case(
             "TURTLE, 50,000 x 2304 overlapping mixture, a whole run",
             large,
-            turtle_whole_mixture(device, full),
+            {
+                "reference that stops by itself": stopping,
+                **quick_methods(device, repeats=10 if full else 3),
+            },
         ),
         Case(
             subset,
             partial(mixture, 10_000, (768, 1536)),
-            hume_subset(device, inner_steps),
+            {
+                "reference": Method(plain_hume(10, device, **one), 1, overhead=False),
+                "exact fp32": Method(hume(10, device, precision="fp32", **one), 1),
+            },
         ),
     ]
-    if "digits" not in suite.datasets:
-        return cases
+
+
+def digits_cases(suite: Suite, device: str, full: bool) -> list[Case]:
+    """The reference's 1000 outer iterations of HUME are reckoned from one of them."""
     letters, both = (partial(digits, suite, names) for names in ("letters", "moco+letters"))
+    plain, warm = plain_turtle(10, device, warm_start=True), turtle(10, device, warm_start=True)
+    turtle_whole = {
+        "reference, warm start": Method(plain, repeats=10 if full else 1),
+        "published, warm start": Method(warm, repeats=10 if full else 1),
+        **quick_methods(device, repeats=10),
+    }
+    one = Method(plain_hume(10, device), 1, overhead=False, repeats=5 if full else 2)
+    hume_steps = {
+        "reference": one,
+        **{f"exact {p}": Method(hume(10, device, precision=p), 1) for p in precisions(device)},
+        "coarse": Method(hume(10, device, inner="coarse"), 5),
+        "coarse + rank 48": Method(hume(10, device, inner="coarse", rank=48), 5),
+    }
+    fast = Method(hume(10, device, recipe="fast"), repeats=10 if full else 3)
+    hume_whole = {
+        "reference": replace(one, scale=1000, repeats=5 if full else 1),
+        "fast recipe": fast,
+    }
     return [
-        *cases,
-        Case("TURTLE, digits, a whole run", letters, turtle_whole(device, full)),
-        Case("HUME, digits, an outer iteration", both, hume_steps(device, full)),
-        Case("HUME, digits, a whole run", both, hume_whole(device, full)),
+        Case("TURTLE, digits, a whole run", letters, turtle_whole),
+        Case("HUME, digits, an outer iteration", both, hume_steps),
+        Case("HUME, digits, a whole run", both, hume_whole),
     ]
 
 
@@ -180,64 +210,9 @@ def turtle_steps(C: int, device: str, steps: int, *, reference_steps: int, runs:
     return {name: plain, **ours}
 
 
-def turtle_whole(device: str, full: bool) -> dict[str, Method]:
-    """TURTLE with 10 classes from start to end."""
-    plain, warm = plain_turtle(10, device, warm_start=True), turtle(10, device, warm_start=True)
-    return {
-        "reference, warm start": Method(plain, repeats=10 if full else 1),
-        "published, warm start": Method(warm, repeats=10 if full else 1),
-        **quick_methods(device, repeats=10),
-    }
-
-
-def turtle_whole_mixture(device: str, full: bool) -> dict[str, Method]:
-    """The same against a reference that stops by itself."""
-    most = 6000 if full else 150
-    note = f"stops when labels have converged, at most {most} outer iterations"
-    plain = Method(converged_turtle(10, device, most), repeats=3 if full else 1, note=note)
-    return {
-        "reference that stops by itself": plain,
-        **quick_methods(device, repeats=10 if full else 3),
-    }
-
-
 def quick_methods(device: str, repeats: int) -> dict[str, Method]:
-    """TURTLE's fast recipe and k-means, by scikit-learn and where it is installed by faiss."""
-    methods = {
+    """TURTLE's fast recipe and scikit-learn's k-means."""
+    return {
         "fast recipe": Method(turtle(10, device, recipe="fast"), repeats=repeats),
         "k-means": Method(k_means(10), repeats=repeats),
-    }
-    if find_spec("faiss"):
-        methods["k-means (faiss)"] = Method(k_means_faiss(10), repeats=repeats)
-    return methods
-
-
-def hume_steps(device: str, full: bool) -> dict[str, Method]:
-    """An outer iteration of HUME on the digits with the published defaults, then with fewer."""
-    plain = Method(plain_hume(10, device), 1, overhead=False, repeats=5 if full else 2)
-    exact = {f"exact {p}": Method(hume(10, device, precision=p), 1) for p in precisions(device)}
-    return {
-        "reference": plain,
-        **exact,
-        "coarse": Method(hume(10, device, inner="coarse"), 5),
-        "coarse + rank 48": Method(hume(10, device, inner="coarse", rank=48), 5),
-    }
-
-
-def hume_subset(device: str, inner_steps: int) -> dict[str, Method]:
-    """An outer iteration of HUME on one subset."""
-    one = {"n_subsets": 1, "inner_steps": inner_steps}
-    return {
-        "reference": Method(plain_hume(10, device, **one), 1, overhead=False),
-        "exact fp32": Method(hume(10, device, precision="fp32", **one), 1),
-    }
-
-
-def hume_whole(device: str, full: bool) -> dict[str, Method]:
-    """HUME on the digits from start to end: the reference's 1000 iterations from one of them."""
-    plain = plain_hume(10, device)
-    fast = hume(10, device, recipe="fast")
-    return {
-        "reference": Method(plain, 1, overhead=False, scale=1000, repeats=5 if full else 1),
-        "fast recipe": Method(fast, repeats=10 if full else 3),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from hume_turtle.core.reference import (
     reference_turtle,
     reference_turtle_labels,
 )
-from hume_turtle.estimators.base import join_spaces
 from hume_turtle.estimators.kmeans import kmeans
 from hume_turtle.pipeline.fit import estimator_class
 
@@ -72,25 +72,22 @@ def converged_turtle(C: int, device: str, most: int) -> Fit:
     """The reference's warm start, stopped as soon as the labels of 5000 rows have converged.
 
     They are compared every 50 outer iterations: three changes in a row of under 0.1 %.
-    After `most` iterations it stops in any case, and says so.
+    After `most` iterations it stops in any case.
     """
 
     def fit(spaces, steps, seed):
         n = len(spaces[0])
         rows = np.random.default_rng(0).choice(n, min(n, 5000), replace=False)
-        few, before, rested = [z[rows] for z in spaces], np.full(len(rows), -1), 0
+        few, before, unchanged = [z[rows] for z in spaces], np.full(len(rows), -1), 0
         settings = {"warm_start": True, "seed": seed, "device": device}
         run = reference_turtle(spaces, C, outer_steps=steps or most, **settings)
         for t, encoder in enumerate(run, start=1):
             if t % 50 == 0:
                 labels = reference_turtle_labels(encoder, few)
-                rested = rested + 1 if np.mean(labels != before) < 1e-3 else 0
+                unchanged = unchanged + 1 if np.mean(labels != before) < 1e-3 else 0
                 before = labels
-            if rested == 3:
+            if unchanged == 3:
                 break
-        if steps is None:
-            state = "converged" if rested == 3 else "stopped before convergence"
-            print(f"  the reference is {state} after {t} outer iterations")
         return reference_turtle_labels(encoder, spaces)
 
     return fit
@@ -106,23 +103,18 @@ def plain_hume(C: int, device: str, **settings) -> Fit:
     return fit
 
 
-def turtle(C: int, device: str, runs: int = 1, **settings) -> Fit:
-    """TURTLE; of batched runs, which differ in their seeds, the labels of the first."""
+def estimator(method: str, C: int, device: str, runs: int = 1, **settings) -> Fit:
+    """TURTLE or HUME; of batched runs, which differ in their seeds, the labels of the first."""
 
     def fit(spaces, steps, seed):
-        model = estimator_class("turtle")(C, device=device, **with_steps(settings, steps))
+        model = estimator_class(method)(C, device=device, **with_steps(settings, steps))
         seeds = [{"seed": seed + r} for r in range(runs)]
         return model.fit_many(spaces, seeds)[0].labels_
 
     return fit
 
 
-def hume(C: int, device: str, **settings) -> Fit:
-    def fit(spaces, steps, seed):
-        own = with_steps(settings, steps)
-        return estimator_class("hume")(C, seed=seed, device=device, **own).fit(spaces).labels_
-
-    return fit
+turtle, hume = partial(estimator, "turtle"), partial(estimator, "hume")
 
 
 def with_steps(settings: dict, steps: int | None) -> dict:
@@ -134,18 +126,3 @@ def with_steps(settings: dict, steps: int | None) -> dict:
 def k_means(C: int) -> Fit:
     """scikit-learn's, the best of ten starts, or of as many as are given for outer iterations."""
     return lambda spaces, starts, seed: kmeans(spaces, C, seed=seed, n_init=starts or 10)
-
-
-def k_means_faiss(C: int) -> Fit:
-    """As `k_means` by faiss, of 25 iterations each, on all rows."""
-
-    def fit(spaces, starts, seed):
-        import faiss
-
-        rows = join_spaces(spaces)  # (n, d)
-        n, d = rows.shape
-        model = faiss.Kmeans(d, C, nredo=starts or 10, seed=seed, max_points_per_centroid=n)
-        model.train(rows)
-        return model.index.search(rows, 1)[1][:, 0]
-
-    return fit

@@ -12,6 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -30,21 +31,14 @@ from hume_turtle.benchmarks.cases import (
     speed_cases,
     suite_cases,
 )
-from hume_turtle.benchmarks.methods import (
-    Method,
-    Spaces,
-    hume,
-    k_means,
-    plain_turtle,
-    turtle,
-)
+from hume_turtle.benchmarks.methods import Method, Spaces, hume, k_means, plain_turtle, turtle
 from hume_turtle.core.precision import pick_device
 from hume_turtle.evaluation.metrics import cluster_accuracy
 from hume_turtle.pipeline.suite import GROWTH_COLUMNS, SPEED_COLUMNS, TIMING_COLUMNS, Suite
 from hume_turtle.storage.files import atomic_write
 
 
-def measure(suite: Suite, dataset: str, full: bool = False) -> list[Path]:
+def measure(suite: Suite, dataset: str, full: bool = False) -> None:
     """Measure this machine: its GPU where there is one, else its CPU.
 
     Writes to data/measured/, all or nothing: `<suite>.csv`, the seconds of one fit of every method
@@ -64,16 +58,13 @@ def measure(suite: Suite, dataset: str, full: bool = False) -> list[Path]:
     }
     if "bf16" not in precisions(device):
         print("no rows in bf16: this machine has no such instructions")
-    paths = []
     for name, table in tables.items():
         path = suite.root / "data" / "measured" / f"{name}.csv"
         if name in ("speed", "growth"):
             table = beside_other_hardware(getattr(suite, name)(), table)
         with atomic_write(path, "w", encoding="utf-8") as file:
             table.to_csv(file, index=False, float_format="%.4g", lineterminator="\n")
-        paths.append(path)
-    print("written to", *paths)
-    return paths
+        print("written to", path)
 
 
 def timing_table(suite: Suite, dataset: str, device: str) -> pd.DataFrame:
@@ -122,8 +113,7 @@ def measure_case(case: Case, device: str) -> list[dict]:
     repetitions, `worst` the lowest, both NaN where the case has no labels.
     """
     spaces, truth = case.data()
-    seconds: dict[str, list[float]] = {name: [] for name in case.methods}
-    scores: dict[str, list[float]] = {name: [] for name in case.methods}
+    seconds, scores = ({name: [] for name in case.methods} for _ in range(2))
     for seed in range(max(method.repeats for method in case.methods.values())):
         for name, method in case.methods.items():
             if seed < method.repeats:
@@ -235,9 +225,7 @@ def machine(device: str) -> dict:
 
 def processor() -> str:
     """The processor's name, where the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+    cpuinfo = Path("/proc/cpuinfo")  # platform.processor() gives "x86_64" on Linux
+    if cpuinfo.exists() and (found := re.search(r"model name\s*: (.*)", cpuinfo.read_text())):
+        return found[1].strip()
     return platform.processor() or platform.machine()

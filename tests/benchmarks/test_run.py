@@ -275,7 +275,7 @@ def test_mixture_shows_overlapping_classes_in_every_space():
     np.testing.assert_array_equal(spaces[1], again[1])
 
 
-def test_the_reference_stops_when_labels_rest(blobs, monkeypatch, capsys):
+def test_the_reference_stops_when_labels_rest(blobs, monkeypatch):
     spaces, _ = blobs(60, 3, (6,))
     wild, steps = [torch.nn.Linear(6, 3) for _ in range(4)], []
 
@@ -288,11 +288,9 @@ def test_the_reference_stops_when_labels_rest(blobs, monkeypatch, capsys):
     labels = converged_turtle(3, "cpu", 1000)(spaces, None, 0)
     assert len(labels) == 60
     assert steps[-1] == 300  # 200, 250 and 300 are as the one before
-    assert "converged after 300" in capsys.readouterr().out
     steps.clear()
     converged_turtle(3, "cpu", 220)(spaces, None, 0)
     assert steps[-1] == 220
-    assert "stopped before convergence" in capsys.readouterr().out
 
 
 def test_the_fast_recipe_decides_its_iterations_itself():
