@@ -23,7 +23,7 @@ from hume_turtle.benchmarks.methods import (
     turtle,
 )
 from hume_turtle.core.precision import has_bf16
-from hume_turtle.pipeline.fit import estimator_class
+from hume_turtle.pipeline.fit import ESTIMATORS
 from hume_turtle.pipeline.suite import Suite
 
 
@@ -158,7 +158,7 @@ def suite_cases(suite: Suite, dataset: str) -> list[Case]:
     classes, pairs = suite.params["classes"][dataset], suite.method_choices("hume")
 
     def method(name: str) -> Method:
-        make = partial(estimator_class(name), classes, **suite.settings(name, dataset))
+        make = partial(ESTIMATORS[name], classes, **suite.settings(name, dataset))
         return Method(lambda spaces, _, seed: make(seed=seed).fit(spaces).labels_, repeats=3)
 
     def data(names: tuple[str, ...]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -22,33 +22,6 @@ from hume_turtle.extraction.extract import compute, default_batch_size, place, w
 from hume_turtle.extraction.loading import IN_FLIGHT, first_image
 
 PREFETCH = 2  # batches that each DataLoader worker has ready, by default
-TARGET = 0.9  # of the encoder's own throughput
-
-
-@dataclass(frozen=True)
-class Throughput:
-    """Images a second, medians over rounds.
-
-    Attributes:
-        alone: of the encoder on prepared tensors.
-        extraction: from image to disk.
-    """
-
-    alone: float
-    extraction: float
-    batch_size: int
-    workers: int
-
-    @property
-    def ratio(self) -> float:
-        return self.extraction / self.alone
-
-    def __str__(self) -> str:
-        return (
-            f"encoder alone {self.alone:.1f} images/s, extraction {self.extraction:.1f} images/s: "
-            f"ratio {self.ratio:.3f} (target {TARGET}), batches of {self.batch_size}, "
-            f"{self.workers} DataLoader workers"
-        )
 
 
 def benchmark(
@@ -61,11 +34,11 @@ def benchmark(
     device: str | torch.device = "auto",
     seconds: float = 20.0,
     rounds: int = 3,
-) -> Throughput:
-    """Measure both in turn, `rounds` times, each for `seconds`; nothing is kept.
+) -> str:
+    """Measure both in turn, `rounds` times, each for `seconds`; a line with the medians.
 
-    The images are repeated where they do not last that long. What the workers had ready before
-    the clock starts is not counted.
+    No embedding is kept. The images are repeated where they do not last that long. What the
+    workers had ready before the clock starts is not counted.
     """
     device = place(encoder, precision, device)
     example = first_image(dataset, encoder, DTYPES[precision])
@@ -91,7 +64,10 @@ def benchmark(
         whole = extraction_rate(plan, repeated, encoder, device, count, ready, seconds)
         found.append((alone, whole))
     alone, whole = (median(rates) for rates in zip(*found))
-    return Throughput(alone, whole, batch_size, count)
+    return (
+        f"encoder alone {alone:.1f} images/s, extraction {whole:.1f} images/s: ratio "
+        f"{whole / alone:.3f} (target 0.9), batches of {batch_size}, {count} DataLoader workers"
+    )
 
 
 def rate(encoder: Encoder, images: torch.Tensor, seconds: float) -> float:

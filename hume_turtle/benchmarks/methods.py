@@ -15,7 +15,7 @@ from hume_turtle.core.reference import (
     reference_turtle_labels,
 )
 from hume_turtle.estimators.kmeans import kmeans
-from hume_turtle.pipeline.fit import estimator_class
+from hume_turtle.pipeline.fit import ESTIMATORS
 
 Spaces = list[np.ndarray]
 # (spaces, outer iterations, seed) to labels (n,), or to None where nobody looks at them. None for
@@ -107,7 +107,7 @@ def estimator(method: str, C: int, device: str, runs: int = 1, **settings) -> Fi
     """TURTLE or HUME; of batched runs, which differ in their seeds, the labels of the first."""
 
     def fit(spaces, steps, seed):
-        model = estimator_class(method)(C, device=device, **with_steps(settings, steps))
+        model = ESTIMATORS[method](C, device=device, **with_steps(settings, steps))
         seeds = [{"seed": seed + r} for r in range(runs)]
         return model.fit_many(spaces, seeds)[0].labels_
 

@@ -9,9 +9,9 @@ from hume_turtle.estimators.kmeans import KMeansBaseline
 from hume_turtle.evaluation.linear_probe import LinearProbe
 from hume_turtle.evaluation.metrics import evaluate
 from hume_turtle.evaluation.zero_shot import ZeroShot
-from hume_turtle.pipeline.fit import load_fits
+from hume_turtle.pipeline.fit import ESTIMATORS, load_fits
 from hume_turtle.pipeline.parallel import in_parallel
-from hume_turtle.pipeline.settings import METHODS, SPLITS, Settings
+from hume_turtle.pipeline.settings import SPLITS, Settings
 from hume_turtle.storage.files import atomic_write
 
 NAMED = ("linear-probe", "zero-shot")  # methods that know the classes by name
@@ -35,7 +35,7 @@ def score_dataset(suite: Settings, dataset: str) -> list[dict]:
     parts = in_parallel(score_baselines, jobs, f"{dataset} baselines")
     rows = [row for part in parts for row in part]
     rows += score_zero_shot(suite, dataset)
-    for method in METHODS:
+    for method in ESTIMATORS:
         for names, fits in load_fits(suite, dataset, method).items():
             for fitted in fits:
                 rows += score(suite, dataset, method, names, fitted.seed, fitted)

@@ -110,21 +110,17 @@ def save_true_labels(suite: Settings, dataset: str, images: ImageDataset) -> Non
     """The labels of the rows that were embedded, and the classes' names; nothing if unknown."""
     if images.labels is None:
         return
-    kept = kept_rows_of(suite.data / "embeddings", dataset, suite.space_names, images.split)
-    folder, labels = suite.data / "labels", images.labels[kept]
-    if any(is_imported(suite.data / "embeddings", dataset, space) for space in suite.space_names):
-        check_order(load_labels(folder, dataset, images.split), labels, dataset, images.split)
+    embeddings, folder = suite.data / "embeddings", suite.data / "labels"
+    kept = kept_rows_of(embeddings, dataset, suite.space_names, images.split)
+    labels = images.labels[kept]
+    imported = any(is_imported(embeddings, dataset, space) for space in suite.space_names)
+    if imported and not np.array_equal(load_labels(folder, dataset, images.split), labels):
+        raise ValueError(
+            f"{dataset} {images.split}: the imported labels are not those of the images here, so "
+            "rows of imported and computed embeddings would be of different images"
+        )
     save_labels(folder, dataset, images.split, labels)
     for kind, other in images.attributes.items():
         save_labels(folder, dataset, images.split, other[kept], kind)
     with atomic_write(folder / dataset / "classes.json", "w", encoding="utf-8") as file:
         file.write(json.dumps(images.class_names, ensure_ascii=False, indent=1) + "\n")
-
-
-def check_order(found: np.ndarray, labels: np.ndarray, dataset: str, split: str) -> None:
-    """Imported rows and our images must be in the same order: their labels tell."""
-    if not np.array_equal(found, labels):
-        raise ValueError(
-            f"{dataset} {split}: the imported labels are not those of the images here, so rows of "
-            "imported and computed embeddings would be of different images"
-        )

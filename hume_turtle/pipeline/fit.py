@@ -8,24 +8,21 @@ from hume_turtle.estimators.base import LabelingEstimator
 from hume_turtle.estimators.hume import Hume
 from hume_turtle.estimators.turtle import Turtle
 from hume_turtle.pipeline.parallel import in_parallel
-from hume_turtle.pipeline.settings import METHODS, Settings, check_keys, fresh_folder
+from hume_turtle.pipeline.settings import Settings, check_keys, fresh_folder
 
-
-def estimator_class(method: str) -> type[LabelingEstimator]:
-    """`Turtle` for "turtle", `Hume` for "hume"."""
-    return {"turtle": Turtle, "hume": Hume}[method]
+ESTIMATORS: dict[str, type[LabelingEstimator]] = {"hume": Hume, "turtle": Turtle}
 
 
 def run(suite: Settings, dataset: str) -> None:
     """Fit TURTLE and HUME in their space combinations with every seed."""
-    for method in METHODS:
-        known = signature(estimator_class(method)).parameters
+    for method, kind in ESTIMATORS.items():
+        known = signature(kind).parameters
         check_keys(f"fit.{method}.settings", suite.settings(method, dataset), known)
     fresh_folder(suite.data / "fits" / dataset)
     # HUME, then pairs, then single spaces: the long jobs first, so that no core waits at the end.
     jobs = [
         (suite, dataset, method, names)
-        for method in METHODS
+        for method in ESTIMATORS
         for names in reversed(suite.method_choices(method))
     ]
     in_parallel(fit_seeds, jobs, f"{dataset} fits")
@@ -34,7 +31,7 @@ def run(suite: Settings, dataset: str) -> None:
 def fit_seeds(suite: Settings, dataset: str, method: str, names: tuple[str, ...]) -> None:
     """Fit one method in one space combination with every seed, as one batch, and save the fits."""
     classes, seeds = suite.params["classes"][dataset], suite.params["fit"]["seeds"]
-    model = estimator_class(method)(classes, **suite.settings(method, dataset))
+    model = ESTIMATORS[method](classes, **suite.settings(method, dataset))
     fits = model.fit_many(
         suite.spaces(dataset, names, suite.fit_split), [{"seed": seed} for seed in seeds]
     )
@@ -51,13 +48,10 @@ def load_fits(suite: Settings, dataset: str, method: str) -> dict[str, list[Labe
     folder = suite.data / "fits" / dataset
     if not folder.is_dir():
         raise FileNotFoundError(f"no fits in {folder}: run the pipeline first (make repro)")
-    folder = folder / method
-    if not folder.is_dir():  # the suite does not fit it
-        return {}
     return {
         spaces.name: [
-            estimator_class(method).load(path, device="cpu")
+            ESTIMATORS[method].load(path, device="cpu")
             for path in sorted(spaces.glob("*.npz"), key=lambda path: int(path.stem))
         ]
-        for spaces in sorted(folder.iterdir())
+        for spaces in sorted(folder.glob(f"{method}/*"))  # none where the suite does not fit it
     }

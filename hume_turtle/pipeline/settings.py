@@ -12,10 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
 
 STAGES = {  # and the list in params.yaml that a stage takes one item of
     "code": None,
@@ -28,7 +24,6 @@ STAGES = {  # and the list in params.yaml that a stage takes one item of
     "report": None,
 }
 SPLITS = ("train", "test")
-METHODS = ("hume", "turtle")
 KEYS = {  # what params.yaml may hold; a section that is not named here may hold anything
     "params.yaml": "suite root threads datasets notebooks artefacts images pretrain embed classes "
     "fit selection baselines",
@@ -174,7 +169,7 @@ class Settings:
         parts = zip(*(self.spaces(dataset, names, part) for part in SPLITS))
         return [np.concatenate(rows) for rows in parts]
 
-    def labels(self, dataset: str, split: str) -> np.ndarray:
+    def labels(self, dataset: str, split: str):
         """True labels (n,) of "train", "test" or "all", for evaluation only."""
         import numpy as np
 

@@ -28,11 +28,9 @@ class Suite(Settings):
     """
 
     def images(self, dataset: str, split: str) -> ImageDataset:
-        """The images of "train" or "test", as `load_images` finds them."""
         return load_images(self, dataset, split)
 
     def fits(self, dataset: str, method: str) -> dict[str, list[LabelingEstimator]]:
-        """The fits of "turtle" or "hume": spaces joined by "+" to one fit per seed."""
         return load_fits(self, dataset, method)
 
     def selection(self, dataset: str) -> tuple[pd.DataFrame, np.ndarray]:
@@ -76,6 +74,4 @@ class Suite(Settings):
     def _measured(self, name: str, columns: list[str]) -> pd.DataFrame:
         """data/measured/<name>.csv, or an empty table with these columns."""
         path = self.root / "data" / "measured" / f"{name}.csv"
-        if path.exists() and path.stat().st_size:
-            return pd.read_csv(path)
-        return pd.DataFrame(columns=columns)
+        return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)

@@ -187,10 +187,7 @@ def test_unknown_dataset(suite):
         suite_cases(suite, "letters")
 
 
-def test_measured_tables_that_are_empty(suite):
-    folder = suite.root / "data" / "measured"
-    folder.mkdir(parents=True)
-    (folder / "speed.csv").touch()
+def test_tables_that_were_never_measured_are_empty(suite):
     assert len(suite.speed()) == len(suite.growth()) == len(suite.timings()) == 0
     assert suite.growth().columns.tolist() == GROWTH_COLUMNS
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from hume_turtle.datasets.registry import BUILDERS, reported_sizes
 from hume_turtle.encoders.registry import encoder_names
-from hume_turtle.pipeline.fit import estimator_class
+from hume_turtle.pipeline.fit import ESTIMATORS
 from hume_turtle.pipeline.suite import Suite
 from hume_turtle.reporting.scoreboard import published_name, reported
 
@@ -46,11 +46,11 @@ def test_every_name_in_a_suite_is_known(suite):
         assert classes == reported_sizes().get(dataset, {"classes": 20})["classes"]
     encoders = suite.params["embed"].get("encoders", {})
     assert {encoders.get(space, space) for space in suite.space_names} <= set(encoder_names())
-    for method in ("hume", "turtle"):
+    for method in ESTIMATORS:
         for names in suite.method_choices(method):
             assert set(names) <= set(suite.space_names)
         for dataset in suite.datasets:  # unknown settings are a TypeError
-            model = estimator_class(method)(
+            model = ESTIMATORS[method](
                 suite.params["classes"][dataset], **suite.settings(method, dataset)
             )
             model._check_settings()
