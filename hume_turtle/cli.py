@@ -11,8 +11,6 @@ from urllib.error import URLError
 
 from hume_turtle.pipeline.settings import STAGES, Settings
 
-DESCRIPTION = "Human labelings found with no labels: HUME and TURTLE."
-IMPORTS = ("hume-embeddings", "hume-tasks", "turtle-tasks")
 EXTRAS = {"av": "video", "h5py": "pcam", "gdown": "pcam"}  # optional packages (pyproject.toml)
 EXPECTED = (ValueError, OSError, RuntimeError, ImportError, MemoryError, EOFError)
 EXPECTED += (FloatingPointError,)  # a training that diverged
@@ -23,8 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     Expected are bad input, what the system refuses (a full disk, no permission, no network, too
     little memory), a missing optional package, a notebook's error and a lost process; `--traceback`
-    before the command, or HUME_TURTLE_TRACEBACK=1, shows where it was raised. Ctrl-C exits with
-    130. Any other exception is a bug and passes through.
+    before the command shows where it was raised. Ctrl-C exits with 130. Any other exception is a
+    bug and passes through.
     """
     options = parser().parse_args(arguments)
     try:
@@ -35,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except EXPECTED as error:
         if isinstance(error, ImportError) and (error.name or "").startswith("hume_turtle"):
             raise
-        if options.traceback or os.environ.get("HUME_TURTLE_TRACEBACK", "0") not in ("", "0"):
+        if options.traceback:
             traceback.print_exception(error)
         print(f"hume-turtle {options.command}: {explain(error, options)}", file=sys.stderr)
         return 2
@@ -58,7 +56,7 @@ def explain(error: BaseException, options: argparse.Namespace) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="hume-turtle", description=DESCRIPTION)
+    top = argparse.ArgumentParser("hume-turtle", description="Find labelings without labels.")
     top.add_argument("--traceback", action="store_true", help="show where a failure was raised")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     for add in (add_stage, add_bench, add_label, add_embed, add_import, add_evaluate):
@@ -67,15 +65,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_stage(commands) -> None:
-    command = commands.add_parser(
-        "stage",
-        help="run a stage of the suite in the current directory, as `dvc repro` does",
-        description="hume_turtle/pipeline/ has one file for each stage.",
-    )
+    command = commands.add_parser("stage", help="run a stage of the suite in the current directory")
     command.add_argument("stage", choices=STAGES)
-    command.add_argument(
-        "item", nargs="?", help="the dataset of embed, fit and baselines, the notebook of notebooks"
-    )
+    command.add_argument("item", nargs="?", help="a dataset for embed, fit, baselines; a notebook")
     command.set_defaults(run=run_stage)
 
 
@@ -86,16 +78,12 @@ def add_bench(commands) -> None:
         description="Writes data/measured/<suite>.csv, speed.csv and growth.csv: under 15 minutes.",
     )
     command.add_argument("--dataset", default="digits", help="of data/measured/<suite>.csv")
-    command.add_argument(
-        "--full", action="store_true", help="ten seeds and long runs: an hour or more"
-    )
+    command.add_argument("--full", action="store_true", help="ten seeds, long runs: over an hour")
     command.set_defaults(run=run_bench)
 
 
 def add_label(commands) -> None:
-    command = commands.add_parser(
-        "label", help="label the rows of your own embeddings", description="TURTLE on .npy files."
-    )
+    command = commands.add_parser("label", help="label your own embeddings by TURTLE")
     command.add_argument("spaces", nargs="+", help=".npy files (n, d_k) of the same rows")
     command.add_argument("--classes", type=int, required=True, help="number of classes")
     command.add_argument("--output", required=True, help=".npy file for the labels (n,)")
@@ -114,20 +102,14 @@ def add_embed(commands) -> None:
         description="Writes <output>/<dataset>/<encoder>/<split>.npy and a JSON sidecar; a killed "
         "run resumes. Under torchrun each process takes its share.",
     )
-    command.add_argument(
-        "--dataset", required=True, help="a name, or folder:<path>, which is named after the folder"
-    )
+    command.add_argument("--dataset", required=True, help="a name, or folder:<path>")
     command.add_argument("--encoder", required=True, help="clip-vit-l-14, timm:<name>, ...")
     command.add_argument("--output", default="data/embeddings", help="folder of the embeddings")
     command.add_argument("--labels", help="folder for the true labels, which only scores may see")
     command.add_argument("--images", default="data/images", help="folder where datasets lie")
     command.add_argument("--download", action="store_true", help="fetch a missing dataset")
-    command.add_argument(
-        "--splits",
-        nargs="+",
-        default=["train", "test"],
-        help="train and test by default; train alone for a folder without these two",
-    )
+    splits = {"nargs": "+", "default": ["train", "test"]}
+    command.add_argument("--splits", **splits, help="train alone for a folder without these two")
     command.add_argument("--checkpoint", help="local file of the encoder's weights")
     command.add_argument("--weights", default="pretrained", help="pretrained, or random")
     command.add_argument("--precision", default="fp32", help="fp32, fp16 or bf16")
@@ -137,12 +119,8 @@ def add_embed(commands) -> None:
     command.add_argument(
         "--unreadable", default="stop", choices=("stop", "skip"), help="images that cannot be read"
     )
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace what other settings made"
-    )
-    command.add_argument(
-        "--benchmark", action="store_true", help="only measure images per second, for some minutes"
-    )
+    command.add_argument("--overwrite", action="store_true", help="replace other settings' files")
+    command.add_argument("--benchmark", action="store_true", help="only measure images per second")
     command.set_defaults(run=run_embed)
 
 
@@ -152,7 +130,7 @@ def add_import(commands) -> None:
         help="import an archive that the papers' authors released",
         description="Nothing in it is executed; a failed import changes no file.",
     )
-    command.add_argument("kind", choices=IMPORTS)
+    command.add_argument("kind", choices=("hume-embeddings", "hume-tasks", "turtle-tasks"))
     command.add_argument("archive", help=".zip file")
     command.add_argument("--output", required=True, help="folder; data/<suite> for embeddings")
     command.add_argument("--overwrite", action="store_true", help="replace an earlier import")
@@ -176,7 +154,6 @@ def auto_or_int(text: str) -> int | str:
 
 
 def run_stage(options: argparse.Namespace) -> None:
-    """Run a stage of the suite in the current directory."""
     suite, listed = Settings.open(), STAGES[options.stage]
     suite.check()
     if listed is None and options.item is not None:
@@ -206,9 +183,8 @@ def run_embed(options: argparse.Namespace) -> None:
         for split in options.splits
     ]
     encoder = load_encoder(options.encoder, checkpoint=options.checkpoint, weights=options.weights)
-    settings = {
-        name: getattr(options, name) for name in ("precision", "batch_size", "workers", "device")
-    }
+    names = ("precision", "batch_size", "workers", "device")
+    settings = {name: getattr(options, name) for name in names}
     for images in loaded:
         if options.benchmark:
             print("three rounds of 20 seconds each for both, and start-ups: some minutes")
@@ -225,7 +201,7 @@ def run_embed(options: argparse.Namespace) -> None:
             print(f"{len(skipped)} images could not be read; {path.stem}.json lists them")
         if options.labels and images.labels is None:
             print(f"no labels are known for {images.name}, so none are written")
-        if options.labels and images.labels is not None:
+        elif options.labels:
             kept = kept_rows_of(options.output, images.name, [encoder.name], images.split)
             save_labels(options.labels, images.name, images.split, images.labels[kept])
 
@@ -236,8 +212,7 @@ def run_import(options: argparse.Namespace) -> None:
     imported = import_released(
         options.kind, options.archive, options.output, overwrite=options.overwrite
     )
-    for line in (*imported.notes, f"{len(imported.paths)} files imported to {options.output}"):
-        print(line)
+    print(*imported.notes, f"{len(imported.paths)} files imported to {options.output}", sep="\n")
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
@@ -260,16 +235,16 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 
 def run_bench(options: argparse.Namespace) -> None:
-    suite = Settings.open()
-    suite.check()
-    set_environment(suite.params["threads"])
+    settings = Settings.open()
+    settings.check()
+    set_environment(settings.params["threads"])
     os.environ["TQDM_DISABLE"] = "1"  # nothing but the methods is to be measured
     os.environ.pop("OMP_WAIT_POLICY", None)  # threads wait as they do for the library's users
 
     from hume_turtle.benchmarks.run import measure
     from hume_turtle.pipeline.suite import Suite
 
-    measure(Suite.open(), options.dataset, options.full)
+    measure(Suite(settings.folder, settings.params), options.dataset, options.full)
 
 
 def set_environment(threads: int) -> None:
@@ -284,14 +259,8 @@ def run_label(options: argparse.Namespace) -> None:
     from hume_turtle.estimators.turtle import Turtle
     from hume_turtle.storage.files import atomic_write
 
-    model = Turtle(
-        options.classes,
-        gamma=options.gamma,
-        warm_start=options.warm_start,
-        recipe=options.recipe,
-        seed=options.seed,
-        device=options.device,
-    )
+    names = ("gamma", "warm_start", "recipe", "seed", "device")
+    model = Turtle(options.classes, **{name: getattr(options, name) for name in names})
     spaces = [np.load(path, mmap_mode="r", allow_pickle=False) for path in options.spaces]
     labels = model.fit(spaces).labels_
     with atomic_write(options.output) as file:

@@ -168,9 +168,6 @@ def test_expected_failures_end_with_a_line_and_their_traceback_on_demand(
     shown = capsys.readouterr().err
     assert shown.startswith("Traceback")
     assert shown.endswith(f"hume-turtle import: {text}\n")
-    monkeypatch.setenv("HUME_TURTLE_TRACEBACK", "1")
-    assert main(command) == 2
-    assert capsys.readouterr().err.startswith("Traceback")
 
 
 def test_an_interrupt_exits_with_130_and_a_bug_passes_through(monkeypatch, capsys):

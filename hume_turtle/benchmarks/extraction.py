@@ -15,6 +15,7 @@ from statistics import median
 
 import torch
 
+from hume_turtle.benchmarks.methods import now
 from hume_turtle.datasets.images import ImageDataset, JoinedImages
 from hume_turtle.encoders.encoder import DTYPES, Encoder
 from hume_turtle.extraction.blocks import BATCHES, Blocks, block_count
@@ -78,13 +79,6 @@ def rate(encoder: Encoder, images: torch.Tensor, seconds: float) -> float:
             encoder.encode(images)
         batches += BATCHES
     return batches * len(images) / spent
-
-
-def now(device: torch.device) -> float:
-    """Seconds on the clock when the device has done all it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def extraction_rate(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import torch
 
 from hume_turtle.core.reference import (
     reference_hume,
@@ -54,6 +56,13 @@ class Method:
             words = f"{self.steps} outer iteration" + "s" * (self.steps > 1)
             words += f" of {self.scale:.0f}" * (self.scale > 1)
         return f"{words}; {self.note}" if self.note else words
+
+
+def now(device: str | torch.device) -> float:
+    """Seconds on the clock when the device has done all it was given."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def plain_turtle(C: int, device: str, warm_start: bool = False) -> Fit:

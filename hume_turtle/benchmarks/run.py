@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import platform
 import re
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
@@ -31,7 +30,7 @@ from hume_turtle.benchmarks.cases import (
     speed_cases,
     suite_cases,
 )
-from hume_turtle.benchmarks.methods import Method, Spaces, hume, k_means, plain_turtle, turtle
+from hume_turtle.benchmarks.methods import Method, Spaces, hume, k_means, now, plain_turtle, turtle
 from hume_turtle.core.precision import pick_device
 from hume_turtle.evaluation.metrics import cluster_accuracy
 from hume_turtle.pipeline.suite import GROWTH_COLUMNS, SPEED_COLUMNS, TIMING_COLUMNS, Suite
@@ -140,11 +139,9 @@ def repetition(method: Method, spaces: Spaces, seed: int, device: str):
     """Seconds as the method's attributes define them, and the labels of a whole fit, else None."""
 
     def timed(steps: int | None):
-        synchronise(device)
-        start = time.perf_counter()
+        start = now(device)
         labels = method.fit(spaces, steps, seed)
-        synchronise(device)
-        return time.perf_counter() - start, labels
+        return now(device) - start, labels
 
     if method.steps is None:
         seconds, labels = timed(None)
@@ -154,12 +151,6 @@ def repetition(method: Method, spaces: Spaces, seed: int, device: str):
     else:
         seconds = timed(method.steps)[0]
     return seconds / method.steps * method.scale, None
-
-
-def synchronise(device: str) -> None:
-    """Wait until the GPU has done what it was told."""
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def peak_memory(device: str, prepare: Callable[..., Callable[[], object]], *arguments) -> float:

@@ -1,6 +1,7 @@
 """The benchmark's harness on tiny cases and made-up clocks; no test looks at a real time."""
 
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,7 +44,7 @@ def clock(monkeypatch):
         return fit
 
     state.takes = takes
-    monkeypatch.setattr(run.time, "perf_counter", lambda: state.now)
+    monkeypatch.setattr(time, "perf_counter", lambda: state.now)
     return state
 
 
@@ -210,7 +211,7 @@ def test_on_a_gpu_memory_is_pytorchs_and_clocks_wait(clock, monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: used[0])
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: used.__setitem__(1, used[0]))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: used[1])
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(clock.now))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: waited.append(clock.now))
     used[1] = 100.0  # of an earlier fit
     assert peak_memory("cuda", lambda: lambda: used.__setitem__(1, 12.0)) == 7
     assert np.isnan(peak_memory("cuda", lambda: lambda: None))  # nothing there: not on the GPU
