@@ -41,13 +41,9 @@ def measure(suite: Suite, dataset: str, full: bool = False) -> None:
     """Measure this machine: its GPU where there is one, else its CPU.
 
     Writes to data/measured/, all or nothing: `<suite>.csv`, the seconds of one fit of every method
-    in every space combination of a dataset with the suite's settings; `speed.csv`, the cases of
+    in every space combination of `dataset` with the suite's settings; `speed.csv`, the cases of
     `speed_cases`; and `growth.csv`, those of `growth_cases`. The last two keep what other hardware
-    has measured.
-
-    Args:
-        dataset: the dataset of `<suite>.csv`.
-        full: more repetitions and longer runs.
+    has measured. `full` takes more repetitions and longer runs.
     """
     device = pick_device("auto").type
     tables = {
@@ -68,11 +64,12 @@ def measure(suite: Suite, dataset: str, full: bool = False) -> None:
 
 def timing_table(suite: Suite, dataset: str, device: str) -> pd.DataFrame:
     """Seconds of one fit, with `TIMING_COLUMNS`."""
-    rows = []
-    for case in suite_cases(suite, dataset):
-        for row in measure_case(case, device):
-            keys = {"dataset": dataset, "spaces": case.name, "metric": "seconds"}
-            rows.append({**machine(device), **keys, "value": row["seconds"], **row})
+    keys = {"dataset": dataset, "metric": "seconds"}
+    rows = [
+        {**keys, "spaces": case.name, "value": row["seconds"], **row}
+        for case in suite_cases(suite, dataset)
+        for row in measure_case(case, device)
+    ]
     return pd.DataFrame(rows)[TIMING_COLUMNS]
 
 
@@ -84,17 +81,18 @@ def speed_table(suite: Suite, device: str, full: bool) -> pd.DataFrame:
         for row in measure_case(case, device):
             prepared = (_fit_of, suite.folder, device, full, case.name, row["method"])
             row["peak_memory_mb"] = peak_memory(device, *prepared) / 1e6
-            rows.append({**machine(device), "case": case.name, **row})
+            rows.append({"case": case.name, **row})
             print("  {method}: {seconds:.4g} s, {ratio:.3g} x".format(**row), flush=True)
     return pd.DataFrame(rows)[SPEED_COLUMNS]
 
 
 def growth_table(device: str, full: bool) -> pd.DataFrame:
     """Seconds of an outer iteration along each axis, with `GROWTH_COLUMNS`."""
-    rows = []
-    for axis, value, case in growth_cases(device, full):
-        for row in measure_case(case, device):
-            rows.append({**machine(device), "axis": axis, "value": value, **row})
+    rows = [
+        {"axis": axis, "value": value, **row}
+        for axis, value, case in growth_cases(device, full)
+        for row in measure_case(case, device)
+    ]
     return pd.DataFrame(rows)[GROWTH_COLUMNS]
 
 
@@ -130,6 +128,7 @@ def measure_case(case: Case, device: str) -> list[dict]:
             "worst": min(scores[name], default=np.nan),
             "repeats": method.repeats,
             "timed": method.timed,
+            **machine(device),
         }
         for name, method in case.methods.items()
     ]

@@ -65,22 +65,14 @@ class Settings:
 
     @classmethod
     def open(cls, folder: str | Path = "."):
-        """Read `<folder>/params.yaml`.
-
-        Raises:
-            FileNotFoundError: if there is none.
-            ValueError: if it is not a YAML file of sections.
-        """
+        """Read `<folder>/params.yaml`; ValueError for bad YAML."""
         import yaml
 
         path = Path(folder, "params.yaml")
         try:
-            params = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return cls(Path(folder), yaml.safe_load(path.read_text(encoding="utf-8")))
         except yaml.YAMLError as error:
             raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
-        if not isinstance(params, dict):
-            raise ValueError(f"{path} has no sections")
-        return cls(Path(folder), params)
 
     def check(self) -> None:
         """Raise ValueError for sections and keys that are missing, unknown or of no use."""
@@ -89,7 +81,7 @@ class Settings:
             for name in section.split(".") if section != "params.yaml" else ():
                 content = content.get(name, {})
             if not isinstance(content, dict):
-                raise ValueError(f"params.yaml, {section}: must be a mapping")
+                raise ValueError(f"{section}: must be a mapping")
             check_keys(section, content, known.split())
         if missing := set(KEYS["params.yaml"].split()) - {"images", *self.params}:
             raise ValueError(f"params.yaml: missing {', '.join(sorted(missing))}")
@@ -144,15 +136,10 @@ class Settings:
         return {**section.get("settings", {}), **section.get("datasets", {}).get(dataset, {})}
 
     def spaces(self, dataset: str, names: str | list[str] | tuple[str, ...], split: str):
-        """Embeddings in the named spaces, a list of (n, d_k) arrays.
+        """Embeddings in the named spaces, a list or joined by "+": a list of (n, d_k) arrays.
 
-        `embed.scale` in params.yaml: "unit-rms", the default, or "none", which gives memory maps
-        of the files (see embeddings.load_spaces).
-
-        Args:
-            dataset: its name.
-            names: of the spaces, a list or joined by "+".
-            split: "train", "test", or "all", which is train followed by test.
+        `split` is "train", "test", or "all", which is train followed by test. `embed.scale` in
+        params.yaml is "unit-rms", the default, or "none", which gives memory maps of the files.
 
         Raises:
             FileNotFoundError: if the pipeline has not made them.
