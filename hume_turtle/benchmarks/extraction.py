@@ -22,8 +22,6 @@ from hume_turtle.extraction.blocks import BATCHES, Blocks, block_count
 from hume_turtle.extraction.extract import compute, default_batch_size, place, worker_count
 from hume_turtle.extraction.loading import IN_FLIGHT, first_image
 
-PREFETCH = 2  # batches that each DataLoader worker has ready, by default
-
 
 def benchmark(
     dataset: ImageDataset,
@@ -58,7 +56,8 @@ def benchmark(
         alone = rate(encoder, prepared, seconds)
         batches = int(1 + 1.5 * alone * seconds / batch_size)
         count = worker_count(workers, batches)
-        ready = (PREFETCH + 1) * count + IN_FLIGHT + BATCHES
+        # Each worker makes a batch and has two ready, which is the DataLoader's default.
+        ready = 3 * count + IN_FLIGHT + BATCHES
         plan["images"] = (batches + ready) * batch_size
         copies = -(-plan["images"] // len(dataset))
         repeated = replace(dataset, images=JoinedImages(*[dataset.images] * copies))

@@ -22,7 +22,8 @@ def run(suite: Settings, dataset: str) -> None:
 
     Empty for a dataset whose true labels are not known.
     """
-    rows = score_dataset(suite, dataset) if suite.has_labels(dataset) else []
+    labels = [suite.data / "labels" / dataset / f"{split}.npy" for split in SPLITS]
+    rows = score_dataset(suite, dataset) if all(path.exists() for path in labels) else []
     columns = ["dataset", "method", "spaces", "seed", "split", "metric", "value"]
     with atomic_write(suite.data / "scores" / f"{dataset}.csv", "w", encoding="utf-8") as file:
         table = pd.DataFrame(rows, columns=columns)

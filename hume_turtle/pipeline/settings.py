@@ -166,11 +166,6 @@ class Settings:
             return np.concatenate([self.labels(dataset, part) for part in SPLITS])
         return load_labels(self.data / "labels", dataset, split)
 
-    def has_labels(self, dataset: str) -> bool:
-        """Whether the true labels of both splits are known."""
-        folder = self.data / "labels" / dataset
-        return all((folder / f"{split}.npy").exists() for split in SPLITS)
-
     def class_names(self, dataset: str) -> list[str]:
         """The names of the classes, in label order; empty if none are known."""
         path = self.data / "labels" / dataset / "classes.json"
