@@ -15,13 +15,14 @@ import copy
 import math
 import pickle
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from joblib import cpu_count
 from torch import Tensor, nn
 
 from hume_turtle.core.precision import has_bf16, pick_device
@@ -39,34 +40,30 @@ STATEFUL = ("query", "key", "optimizer", "schedule", "scaler")  # attributes wit
 def pretrain(
     images: Sequence,
     path: str | Path,
-    settings: Any = None,
+    settings: Mapping[str, Any],
     seed: int = 0,
     *,
-    state_path: str | Path | None = None,
     device: str | torch.device = "auto",
-    workers: int | str = "auto",
     save_seconds: float = 60,
 ) -> Checkpoint:
     """MoCo on a dataset's own images, written to `path`.
 
     images: PIL images, as a sequence or an ImageDataset, whose labels are never asked for.
     settings: with an `architecture` those of `MocoRecipe`, for resnet18-stl `STL10`'s; else those
-        of `MocoSettings`, on the CPU and without workers.
-    state_path: the state file; `<path>.state` by default. It is removed once `path` is written.
-    workers: DataLoader workers; "auto" is one per core for a GPU, else none. The result does not
-        depend on them.
-    save_seconds: the state is written at the end of an epoch this long after the last one.
+        of `MocoSettings`, on the CPU.
+    save_seconds: the state is written to `<path>.state` at the end of an epoch this long after
+        the last one; it is removed once `path` is written.
     Raises ValueError for unknown or unfit settings, too few images, an image that cannot be read,
     and a state of another training; FloatingPointError when training diverges.
     """
-    given = asdict(settings) if is_dataclass(settings) else dict(settings or {})
-    if "architecture" in given:
-        device, stl = pick_device(device), given["architecture"] == STL10["architecture"]
-        settings = resolve(MocoRecipe, {**STL10, **given} if stl else given)
-        views = PhotoViews(images, settings.fitted(len(images)), device, workers)
+    if "architecture" in settings:
+        device, stl = pick_device(device), settings["architecture"] == STL10["architecture"]
+        recipe = resolve(MocoRecipe, {**STL10, **settings} if stl else settings)
+        workers = cpu_count() if device.type == "cuda" else 0
+        views = PhotoViews(images, recipe.fitted(len(images)), workers)
     else:
-        device, views = torch.device("cpu"), SmallViews(images, resolve(MocoSettings, given))
-    training, state_path = Training(views, seed, device), Path(state_path or f"{path}.state")
+        device, views = torch.device("cpu"), SmallViews(images, resolve(MocoSettings, settings))
+    training, state_path = Training(views, seed, device), Path(f"{path}.state")
     if state_path.exists():
         training.restore(state_path)
     training.run(state_path, save_seconds)
