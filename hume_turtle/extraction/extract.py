@@ -6,13 +6,12 @@ several processes (distributed.py) share the blocks. At the end rank 0 joins the
 
 Same bytes: a row's last bits depend on how many images are computed at once. That number is part
 of the plan, and a resumed run or one of several processes takes it from there: on machines of one
-kind the file is the same to the byte as that of an uninterrupted run by one process. Where a
-batch did not fit into memory and was halved, the sidecar states the `smallest_batch`.
+kind the file is the same to the byte as that of an uninterrupted run by one process, unless a
+batch did not fit into memory and was halved.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -21,12 +20,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import cpu_count
 
 from hume_turtle.checks import check_choice, check_number
 from hume_turtle.core.precision import pick_device
 from hume_turtle.datasets.images import ImageDataset
 from hume_turtle.encoders.encoder import DTYPES, Encoder
-from hume_turtle.extraction.blocks import BATCHES, Blocks, batches_of, block_count
+from hume_turtle.extraction.blocks import BATCHES, Blocks, batches_of, block_count, read_json
 from hume_turtle.extraction.distributed import barrier, from_env, on_rank_zero
 from hume_turtle.extraction.identity import circumstances, differences, identity
 from hume_turtle.extraction.loading import check_rows, encode_batches, first_image, load_batches
@@ -34,8 +34,6 @@ from hume_turtle.progress import progress
 from hume_turtle.storage.embeddings import embedding_path
 
 STORED = {"float32": torch.float32, "float16": torch.float16}
-EXISTING = ("resume", "update", "replace")
-MAX_WORKERS = 16  # of the automatic choice
 
 
 def extract(
@@ -80,7 +78,7 @@ def extract(
             infinite values, and where an embedding of another identity exists.
         ConnectionError: where another process has ended.
     """
-    check_choice("existing", existing, EXISTING)
+    check_choice("existing", existing, ("resume", "update", "replace"))
     check_choice("precision", precision, tuple(DTYPES))
     dtype = dtype or ("float32" if precision == "fp32" else "float16")
     check_choice("dtype", dtype, tuple(STORED))
@@ -140,9 +138,8 @@ def worker_count(workers: int | str, batches: int) -> int:
         return min(workers, batches)
     if batches <= BATCHES:
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     sharing = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return min(MAX_WORKERS, cores // sharing, batches)
+    return min(16, cpu_count() // sharing, batches)
 
 
 def begin(
@@ -151,7 +148,8 @@ def begin(
     """The plan, begun earlier or now, and its missing blocks; None where all is finished."""
     here, sidecar, plan = circumstances(encoder, device), None, None
     if existing != "replace":
-        sidecar, plan = read_finished(blocks.path), blocks.plan()
+        plan = read_json(blocks.plan_path)
+        sidecar = read_json(blocks.path.with_suffix(".json")) if blocks.path.exists() else None
     if usable(sidecar, wanted, here, blocks.path, existing):
         check_skipped(sidecar["skipped"], unreadable, blocks.path)
         if plan is None or not differences(plan, wanted):
@@ -171,13 +169,6 @@ def begin(
 def default_batch_size(device: torch.device) -> int:
     """Larger ones gain neither device anything."""
     return 64 if device.type == "cpu" else 256
-
-
-def read_finished(path: Path) -> dict[str, Any] | None:
-    sidecar = path.with_suffix(".json")
-    if not (path.exists() and sidecar.exists()):
-        return None
-    return json.loads(sidecar.read_text(encoding="utf-8"))
 
 
 def usable(found: dict | None, wanted: dict, here: dict, path: Path, existing: str) -> bool:
@@ -230,13 +221,13 @@ def compute(
     for number in numbers:
         rows, skipped = [np.empty((0, plan["dimensions"]), plan["dtype"])], []
         for planned in batches_of(number, plan):
-            batch, found, size = next(encoded)
+            batch, found = next(encoded)
             check_rows(batch, found, encoder, plan["dimensions"], images, unreadable == "skip")
             if batch.rows:
                 rows.append(found)
             skipped += batch.unreadable
             yield len(planned)
-        blocks.write(number, np.concatenate(rows), skipped, size)
+        blocks.write(number, np.concatenate(rows), skipped)
 
 
 def show(done: Iterator[int], plan: dict, share: list[int], label: str, rank: int) -> None:

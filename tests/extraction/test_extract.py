@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from joblib import cpu_count
 from torch import nn
 
 from hume_turtle.datasets.images import ArrayImages, FileImages, ImageDataset
@@ -109,7 +110,6 @@ def test_rows_are_what_the_encoder_gives_and_the_sidecar_says_what_they_are(tmp_
     assert sidecar["mean_square"] == pytest.approx(np.square(rows, dtype=float).mean(), rel=1e-12)
     assert (sidecar["rows"], sidecar["dimensions"], sidecar["batch_size"]) == (N, DIM, 4)
     assert (sidecar["precision"], sidecar["skipped"]) == ("fp32", [])
-    assert "smallest_batch" not in sidecar
     seen = encoder.network.images
     extract(images(), encoder, tmp_path, **QUICK)
     assert encoder.network.images == seen  # done already
@@ -333,10 +333,9 @@ def test_dataloader_workers_give_the_same_bytes(tmp_path, whole):
 
 
 def test_a_batch_that_does_not_fit_is_halved(tmp_path):
-    """4 → 2 where only 2 or 3 fit; the sidecar says so; resumed runs stay with it."""
+    """4 → 2 where only 2 or 3 fit; resumed runs give the same."""
     encoder = tiny(fits=3)
     path = extract(images(), encoder, tmp_path / "whole", **QUICK)
-    assert json.loads(path.with_suffix(".json").read_text())["smallest_batch"] == 2
     assert encoder.network.calls == N // 2
     with pytest.raises(RuntimeError, match="died"):
         extract(images(), tiny(fits=3, die_at=20), tmp_path, **QUICK)
@@ -491,13 +490,6 @@ def test_names_of_images_count_without_their_folder_and_all_weights_count(tmp_pa
     assert weights_sha256(nn.Linear(2, 3).half())
 
 
-def test_a_full_disk_is_an_error_before_any_work(tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)._replace(free=2 * N * DIM * 4 - 1)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(OSError, match="no room for 2000 bytes"):
-        extract(images(), tiny(), tmp_path, **QUICK)
-
-
 def test_bad_settings_are_refused(tmp_path):
     for options in (
         {"existing": "ignore"},
@@ -516,7 +508,7 @@ def test_bad_settings_are_refused(tmp_path):
 
 
 def test_as_many_workers_as_cores_but_none_for_a_few_batches(monkeypatch):
-    cores = len(os.sched_getaffinity(0))
+    cores = cpu_count()
     assert worker_count("auto", 4) == worker_count(3, 0) == 0
     assert worker_count("auto", 1000) == min(cores, 16)
     assert worker_count(3, 1000) == 3
