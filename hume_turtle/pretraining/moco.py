@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import math
-import pickle
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -53,8 +52,8 @@ def pretrain(
         of `MocoSettings`, on the CPU.
     save_seconds: the state is written to `<path>.state` at the end of an epoch this long after
         the last one; it is removed once `path` is written.
-    Raises ValueError for unknown or unfit settings, too few images, an image that cannot be read,
-    and a state of another training; FloatingPointError when training diverges.
+    Raises ValueError for unknown or unfit settings, an image that cannot be read, and a state of
+    another training; FloatingPointError when training diverges.
     """
     if "architecture" in settings:
         device, stl = pick_device(device), settings["architecture"] == STL10["architecture"]
@@ -152,10 +151,7 @@ class Training:
                     saved = time.monotonic()
 
     def epoch(self) -> int:
-        """One pass over the images in random order, or up to the last step; the number of steps.
-
-        Raises FloatingPointError when a loss is not finite.
-        """
+        """One pass over the images in random order, or up to the last step; the number of steps."""
         order = shuffled_batches(len(self.views), self.settings.batch_size, self.generator)
         first = len(self.losses)
         batches = self.views.batches(order[: self.steps - first], self.generator)
@@ -202,16 +198,9 @@ class Training:
             torch.save(state, file)
 
     def restore(self, path: Path) -> None:
-        """Resume from what `save` wrote, without running any code in the file.
-
-        Raises ValueError for a file that is no state, or that of another training.
-        """
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            found = state["identity"]
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not the state of a training: {error}") from None
-        other = [name for name, value in self.identity.items() if found.get(name) != value]
+        """Resume from what `save` wrote. Raises ValueError for the state of another training."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        other = [key for key, value in self.identity.items() if state["identity"][key] != value]
         if other:
             raise ValueError(
                 f"{path} is the state of a training with other {' and '.join(other)}; "
