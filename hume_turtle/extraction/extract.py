@@ -43,7 +43,6 @@ def extract(
     *,
     existing: str = "resume",
     precision: str = "fp32",
-    dtype: str | None = None,
     batch_size: int | str = "auto",
     workers: int | str = "auto",
     device: str | torch.device = "auto",
@@ -56,20 +55,16 @@ def extract(
     the work, on a file system that all of them see.
 
     Args:
-        images: (n,) images of one split.
         encoder: is moved to the device and, for fp16 and bf16, its weights are rounded, in place.
         existing: what to do about an embedding that exists, finished or not: "resume" keeps one
             of the same identity (identity.py) and refuses another, "update" keeps one of the same
             identity and replaces another, "replace" computes anew in any case. An old file stays
             until the new one is whole.
-        precision: that the encoder computes in: "fp32", "fp16" or "bf16".
-        dtype: of the stored rows, "float32" or "float16"; by default float32 for fp32 and
-            float16 for the other two.
+        precision: that the encoder computes in: "fp32", stored as float32, "fp16" or "bf16", both
+            stored as float16.
         batch_size: images computed at once; "auto" is that of the blocks to resume, else 256 on a
             GPU and 64 on a CPU. Halved where it does not fit into memory.
-        workers: DataLoader workers that read images; 0 reads them in this process; "auto" takes
-            the cores.
-        device: "auto" (this process's GPU where there is one), "cpu", "cuda", ...
+        workers: DataLoader workers that read images; 0 reads them in this process.
         unreadable: what to do about an image that cannot be read: "stop" with an error that
             names it, or "skip" it: it has no row and is listed in the sidecar (`kept_rows`).
 
@@ -80,8 +75,6 @@ def extract(
     """
     check_choice("existing", existing, ("resume", "update", "replace"))
     check_choice("precision", precision, tuple(DTYPES))
-    dtype = dtype or ("float32" if precision == "fp32" else "float16")
-    check_choice("dtype", dtype, tuple(STORED))
     check_choice("unreadable", unreadable, ("stop", "skip"))
     for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
         if value != "auto":
@@ -90,7 +83,7 @@ def extract(
         raise ValueError(f"dataset {images.name!r}, split {images.split!r}, has no images")
     rank, count = from_env()
     device = place(encoder, precision, device)
-    wanted = identity(images, encoder, precision, dtype)
+    wanted = identity(images, encoder, precision)
     if batch_size != "auto":
         wanted["batch_size"] = int(batch_size)
     blocks = Blocks(embedding_path(root, images.name, encoder.name, images.split))

@@ -24,14 +24,14 @@ LIBRARIES = ("pillow", "torch")  # that every encoder uses
 OPTIONAL_LIBRARIES = {"open_clip": "open_clip_torch", "timm": "timm", "torchvision": "torchvision"}
 
 
-def identity(dataset: ImageDataset, encoder: Encoder, precision: str, dtype: str) -> dict[str, Any]:
+def identity(dataset: ImageDataset, encoder: Encoder, precision: str) -> dict[str, Any]:
     """What determines the rows, as JSON gives it back (tuples are lists)."""
     content = {
         "dataset": dataset.name,
         "split": dataset.split,
         "encoder": encoder.name,
         "precision": precision,
-        "dtype": dtype,
+        "dtype": "float32" if precision == "fp32" else "float16",
         "settings": encoder.settings,
         "preprocess": re.sub(r" at 0x[0-9a-f]+", "", repr(encoder.preprocess)),
         "weights_sha256": weights_sha256(encoder.network),

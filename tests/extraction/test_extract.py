@@ -230,7 +230,6 @@ def test_blocks_or_a_file_of_another_identity_are_refused_or_replaced(tmp_path, 
         ("weights_sha256", images(), tiny(seed=1), {}),
         ("batch_size 4 instead of 8", images(), tiny(), {"batch_size": 8}),
         ("precision", images(), tiny(), {"precision": "bf16"}),
-        ("dtype", images(), tiny(), {"dtype": "float16"}),
         ("images 50 instead of 49", images(N - 1), tiny(), {}),
         ("images_sha256", images(seed=1), tiny(), {}),
     ]
@@ -443,8 +442,8 @@ def test_half_precision_is_stored_as_float16_and_rounded_weights_are_not_taken_f
     huge = tiny("huge")
     huge.network.linear.bias.data[2] = 1e6
     with pytest.raises(ValueError, match="NaN or infinite values, as float16, for image 0"):
-        extract(images(), huge, tmp_path, dtype="float16", **QUICK)
-    extract(images(), huge, tmp_path, existing="update", **QUICK)
+        extract(images(), huge, tmp_path, precision="bf16", **QUICK)
+    extract(images(), tiny("huge"), tmp_path, existing="update", **QUICK)
 
 
 class Blank(list):
@@ -494,7 +493,6 @@ def test_bad_settings_are_refused(tmp_path):
     for options in (
         {"existing": "ignore"},
         {"precision": "fp8"},
-        {"dtype": "float64"},
         {"unreadable": "ignore"},
         {"batch_size": 0},
         {"workers": -1},
