@@ -90,7 +90,7 @@ class Blocks:
         shape = (plan["images"] - len(skipped), plan["dimensions"])
         if shape[0] == 0:
             raise ValueError(f"no image of {dataset.name!r} can be read; {skipped[0]['error']}")
-        descr = np.lib.format.dtype_to_descr(np.dtype(plan["dtype"]))
+        descr = np.dtype(plan["dtype"]).str
         header = {"descr": descr, "fortran_order": False, "shape": shape}
         with atomic_write(self.path) as file:
             np.lib.format.write_array_header_1_0(file, header)

@@ -33,8 +33,6 @@ from hume_turtle.extraction.loading import check_rows, encode_batches, first_ima
 from hume_turtle.progress import progress
 from hume_turtle.storage.embeddings import embedding_path
 
-STORED = {"float32": torch.float32, "float16": torch.float16}
-
 
 def extract(
     images: ImageDataset,
@@ -115,12 +113,11 @@ def place(encoder: Encoder, precision: str, device: str | torch.device) -> torch
             local_rank = int(os.environ.get("LOCAL_RANK", 0))
             device = torch.device("cuda", local_rank % torch.cuda.device_count())
         torch.cuda.set_device(device)
-    for weight in encoder.network.parameters():
-        if weight.dtype in (torch.float16, torch.bfloat16) and weight.dtype != DTYPES[precision]:
-            raise ValueError(
-                f"encoder {encoder.name!r} has been rounded to {weight.dtype} already: "
-                f"load it anew for {precision}"
-            )
+    if encoder.dtype not in (torch.float32, DTYPES[precision]):
+        raise ValueError(
+            f"encoder {encoder.name!r} has been rounded to {encoder.dtype} already: "
+            f"load it anew for {precision}"
+        )
     encoder.to(device) if precision == "fp32" else encoder.to(device, DTYPES[precision])
     return device
 
@@ -210,7 +207,8 @@ def compute(
         DTYPES[plan["precision"]],
         pin=device.type == "cuda",
     )
-    encoded = encode_batches(loader, encoder, device, plan["batch_size"], STORED[plan["dtype"]])
+    dtype = getattr(torch, plan["dtype"])
+    encoded = encode_batches(loader, encoder, device, plan["batch_size"], dtype)
     for number in numbers:
         rows, skipped = [np.empty((0, plan["dimensions"]), plan["dtype"])], []
         for planned in batches_of(number, plan):

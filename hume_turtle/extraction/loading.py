@@ -46,10 +46,7 @@ class Images(torch.utils.data.Dataset):
             raise
         except Exception as error:  # decoders raise nearly anything on corrupt files
             return row, f"{type(error).__name__}: {error}"
-        try:
-            return row, self.preprocess(image)
-        except OSError as error:  # of an image that is decoded only when it is used
-            return row, f"{type(error).__name__}: {error}"
+        return row, self.preprocess(image)
 
 
 def collate(items: list[tuple[int, Tensor | str]], dtype: torch.dtype) -> Batch:

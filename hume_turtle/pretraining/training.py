@@ -41,5 +41,4 @@ def resolve(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
     if unknown := given.keys() - known:
         there = ", ".join(sorted(known))
         raise ValueError(f"unknown settings {', '.join(sorted(unknown))}; there are {there}")
-    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return kind(**{**given, **lists})
+    return kind(**given)

@@ -99,8 +99,6 @@ def load_embedding(
     """
     path = embedding_path(root, dataset, space, split)
     sidecar = load_sidecar(root, dataset, space, split)
-    if not path.exists():
-        raise FileNotFoundError(f"no embedding at {path}")
     if verify and file_sha256(path) != sidecar["sha256"]:
         raise ValueError(f"{path} is not the file its sidecar describes: the checksums differ")
     rows = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
@@ -200,7 +198,4 @@ def save_labels(
 
 def load_labels(root: str | Path, dataset: str, split: str, kind: str = "") -> np.ndarray:
     """The saved labels, (n,) int64. Raises FileNotFoundError where there are none."""
-    path = labels_path(root, dataset, split, kind)
-    if not path.exists():
-        raise FileNotFoundError(f"no labels at {path}")
-    return np.load(path, allow_pickle=False)
+    return np.load(labels_path(root, dataset, split, kind), allow_pickle=False)
