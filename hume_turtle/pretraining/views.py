@@ -38,7 +38,7 @@ class SmallViews:
                 raise ValueError(f"image {row} is {tuple(tensor.shape)}, not (C, {SIZE}, {SIZE})")
         self.pixels, self.settings = torch.stack(tensors), settings  # (n, C, 8, 8)
         self.channels = self.pixels.shape[1]
-        self.fingerprint = hashlib.sha256(self.pixels.numpy().tobytes()).hexdigest()
+        self.fingerprint = hashlib.sha256(self.pixels.numpy()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.pixels)

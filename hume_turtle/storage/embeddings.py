@@ -198,4 +198,7 @@ def save_labels(
 
 def load_labels(root: str | Path, dataset: str, split: str, kind: str = "") -> np.ndarray:
     """The saved labels, (n,) int64. Raises FileNotFoundError where there are none."""
-    return np.load(labels_path(root, dataset, split, kind), allow_pickle=False)
+    path = labels_path(root, dataset, split, kind)
+    if not path.exists():
+        raise FileNotFoundError(f"no labels at {path}")
+    return np.load(path, allow_pickle=False)
