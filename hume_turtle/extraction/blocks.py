@@ -9,7 +9,6 @@ batches: what a kill can cost, and the smallest share of a process.
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -36,6 +35,10 @@ def batches_of(number: int, plan: dict[str, Any]) -> list[range]:
     return [images[start : start + size] for start in starts]
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 class Blocks:
     """The blocks of the embedding that is to be at `path`.
 
@@ -45,35 +48,24 @@ class Blocks:
 
     def __init__(self, path: Path) -> None:
         self.path, self.folder = path, path.with_suffix(".blocks")
-
-    def plan(self) -> dict[str, Any] | None:
-        """What was begun here, if anything."""
-        path = self.folder / "identity.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        self.plan_path = self.folder / "identity.json"
 
     def begin(self, plan: dict[str, Any]) -> None:
-        """Discard what was here and write the plan. Raises OSError where the disk is too full."""
+        """Discard what was here and write the plan."""
         self.remove()
-        self.folder.mkdir(parents=True)
-        needed = 2 * plan["images"] * plan["dimensions"] * np.dtype(plan["dtype"]).itemsize
-        if shutil.disk_usage(self.folder).free < needed:  # the blocks, and then the whole
-            raise OSError(errno.ENOSPC, f"no room for {needed} bytes", str(self.folder))
-        with atomic_write(self.folder / "identity.json", "w", encoding="utf-8") as file:
+        with atomic_write(self.plan_path, "w", encoding="utf-8") as file:
             file.write(json.dumps(plan, indent=2) + "\n")
 
     def remove(self) -> None:
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
-    def write(self, number: int, rows: np.ndarray, skipped: list[tuple[int, str]], size: int):
-        """Rows (b, d) of the images that could be read, (image, error) of the others.
-
-        size: how many images were computed at once at the end of the block.
-        """
+    def write(self, number: int, rows: np.ndarray, skipped: list[tuple[int, str]]) -> None:
+        """Rows (b, d) of the images that could be read, (image, error) of the others."""
         images = np.array([image for image, _ in skipped], np.int64)
         errors = np.array([error for _, error in skipped], np.str_)
         with atomic_write(self._file(number)) as file:
-            np.savez(file, rows=rows, skipped=images, errors=errors, size=size)
+            np.savez(file, rows=rows, skipped=images, errors=errors)
 
     def finished(self) -> list[int]:
         """The numbers of the blocks that exist, in order."""
@@ -98,18 +90,15 @@ class Blocks:
         shape = (plan["images"] - len(skipped), plan["dimensions"])
         if shape[0] == 0:
             raise ValueError(f"no image of {dataset.name!r} can be read; {skipped[0]['error']}")
-        descr = np.lib.format.dtype_to_descr(np.dtype(plan["dtype"]))
+        descr = np.dtype(plan["dtype"]).str
         header = {"descr": descr, "fortran_order": False, "shape": shape}
-        smallest = plan["batch_size"]
         with atomic_write(self.path) as file:
             np.lib.format.write_array_header_1_0(file, header)
             for block in self._read(numbers):
                 file.write(np.ascontiguousarray(block["rows"]))
-                smallest = min(smallest, int(block["size"]))
             self.path.with_suffix(".json").unlink(missing_ok=True)  # of an older embedding
-        halved = {"smallest_batch": smallest} if smallest < plan["batch_size"] else {}
         stated = {"rows": shape[0], "skipped": skipped, **file_statistics(self.path)}
-        write_sidecar(self.path, {**plan, **halved, **stated})
+        write_sidecar(self.path, {**plan, **stated})
         self.remove()
 
     def _read(self, numbers: Iterable[int]) -> Iterator[Any]:

@@ -6,13 +6,12 @@ several processes (distributed.py) share the blocks. At the end rank 0 joins the
 
 Same bytes: a row's last bits depend on how many images are computed at once. That number is part
 of the plan, and a resumed run or one of several processes takes it from there: on machines of one
-kind the file is the same to the byte as that of an uninterrupted run by one process. Where a
-batch did not fit into memory and was halved, the sidecar states the `smallest_batch`.
+kind the file is the same to the byte as that of an uninterrupted run by one process, unless a
+batch did not fit into memory and was halved.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -21,21 +20,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import cpu_count
 
 from hume_turtle.checks import check_choice, check_number
 from hume_turtle.core.precision import pick_device
 from hume_turtle.datasets.images import ImageDataset
 from hume_turtle.encoders.encoder import DTYPES, Encoder
-from hume_turtle.extraction.blocks import BATCHES, Blocks, batches_of, block_count
+from hume_turtle.extraction.blocks import BATCHES, Blocks, batches_of, block_count, read_json
 from hume_turtle.extraction.distributed import barrier, from_env, on_rank_zero
 from hume_turtle.extraction.identity import circumstances, differences, identity
 from hume_turtle.extraction.loading import check_rows, encode_batches, first_image, load_batches
 from hume_turtle.progress import progress
 from hume_turtle.storage.embeddings import embedding_path
-
-STORED = {"float32": torch.float32, "float16": torch.float16}
-EXISTING = ("resume", "update", "replace")
-MAX_WORKERS = 16  # of the automatic choice
 
 
 def extract(
@@ -45,7 +41,6 @@ def extract(
     *,
     existing: str = "resume",
     precision: str = "fp32",
-    dtype: str | None = None,
     batch_size: int | str = "auto",
     workers: int | str = "auto",
     device: str | torch.device = "auto",
@@ -58,20 +53,16 @@ def extract(
     the work, on a file system that all of them see.
 
     Args:
-        images: (n,) images of one split.
         encoder: is moved to the device and, for fp16 and bf16, its weights are rounded, in place.
         existing: what to do about an embedding that exists, finished or not: "resume" keeps one
             of the same identity (identity.py) and refuses another, "update" keeps one of the same
             identity and replaces another, "replace" computes anew in any case. An old file stays
             until the new one is whole.
-        precision: that the encoder computes in: "fp32", "fp16" or "bf16".
-        dtype: of the stored rows, "float32" or "float16"; by default float32 for fp32 and
-            float16 for the other two.
+        precision: that the encoder computes in: "fp32", stored as float32, "fp16" or "bf16", both
+            stored as float16.
         batch_size: images computed at once; "auto" is that of the blocks to resume, else 256 on a
             GPU and 64 on a CPU. Halved where it does not fit into memory.
-        workers: DataLoader workers that read images; 0 reads them in this process; "auto" takes
-            the cores.
-        device: "auto" (this process's GPU where there is one), "cpu", "cuda", ...
+        workers: DataLoader workers that read images; 0 reads them in this process.
         unreadable: what to do about an image that cannot be read: "stop" with an error that
             names it, or "skip" it: it has no row and is listed in the sidecar (`kept_rows`).
 
@@ -80,10 +71,8 @@ def extract(
             infinite values, and where an embedding of another identity exists.
         ConnectionError: where another process has ended.
     """
-    check_choice("existing", existing, EXISTING)
+    check_choice("existing", existing, ("resume", "update", "replace"))
     check_choice("precision", precision, tuple(DTYPES))
-    dtype = dtype or ("float32" if precision == "fp32" else "float16")
-    check_choice("dtype", dtype, tuple(STORED))
     check_choice("unreadable", unreadable, ("stop", "skip"))
     for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
         if value != "auto":
@@ -92,7 +81,7 @@ def extract(
         raise ValueError(f"dataset {images.name!r}, split {images.split!r}, has no images")
     rank, count = from_env()
     device = place(encoder, precision, device)
-    wanted = identity(images, encoder, precision, dtype)
+    wanted = identity(images, encoder, precision)
     if batch_size != "auto":
         wanted["batch_size"] = int(batch_size)
     blocks = Blocks(embedding_path(root, images.name, encoder.name, images.split))
@@ -124,12 +113,11 @@ def place(encoder: Encoder, precision: str, device: str | torch.device) -> torch
             local_rank = int(os.environ.get("LOCAL_RANK", 0))
             device = torch.device("cuda", local_rank % torch.cuda.device_count())
         torch.cuda.set_device(device)
-    for weight in encoder.network.parameters():
-        if weight.dtype in (torch.float16, torch.bfloat16) and weight.dtype != DTYPES[precision]:
-            raise ValueError(
-                f"encoder {encoder.name!r} has been rounded to {weight.dtype} already: "
-                f"load it anew for {precision}"
-            )
+    if encoder.dtype not in (torch.float32, DTYPES[precision]):
+        raise ValueError(
+            f"encoder {encoder.name!r} has been rounded to {encoder.dtype} already: "
+            f"load it anew for {precision}"
+        )
     encoder.to(device) if precision == "fp32" else encoder.to(device, DTYPES[precision])
     return device
 
@@ -140,9 +128,8 @@ def worker_count(workers: int | str, batches: int) -> int:
         return min(workers, batches)
     if batches <= BATCHES:
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     sharing = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return min(MAX_WORKERS, cores // sharing, batches)
+    return min(16, cpu_count() // sharing, batches)
 
 
 def begin(
@@ -151,7 +138,8 @@ def begin(
     """The plan, begun earlier or now, and its missing blocks; None where all is finished."""
     here, sidecar, plan = circumstances(encoder, device), None, None
     if existing != "replace":
-        sidecar, plan = read_finished(blocks.path), blocks.plan()
+        plan = read_json(blocks.plan_path)
+        sidecar = read_json(blocks.path.with_suffix(".json")) if blocks.path.exists() else None
     if usable(sidecar, wanted, here, blocks.path, existing):
         check_skipped(sidecar["skipped"], unreadable, blocks.path)
         if plan is None or not differences(plan, wanted):
@@ -171,13 +159,6 @@ def begin(
 def default_batch_size(device: torch.device) -> int:
     """Larger ones gain neither device anything."""
     return 64 if device.type == "cpu" else 256
-
-
-def read_finished(path: Path) -> dict[str, Any] | None:
-    sidecar = path.with_suffix(".json")
-    if not (path.exists() and sidecar.exists()):
-        return None
-    return json.loads(sidecar.read_text(encoding="utf-8"))
 
 
 def usable(found: dict | None, wanted: dict, here: dict, path: Path, existing: str) -> bool:
@@ -226,17 +207,18 @@ def compute(
         DTYPES[plan["precision"]],
         pin=device.type == "cuda",
     )
-    encoded = encode_batches(loader, encoder, device, plan["batch_size"], STORED[plan["dtype"]])
+    dtype = getattr(torch, plan["dtype"])
+    encoded = encode_batches(loader, encoder, device, plan["batch_size"], dtype)
     for number in numbers:
         rows, skipped = [np.empty((0, plan["dimensions"]), plan["dtype"])], []
         for planned in batches_of(number, plan):
-            batch, found, size = next(encoded)
+            batch, found = next(encoded)
             check_rows(batch, found, encoder, plan["dimensions"], images, unreadable == "skip")
             if batch.rows:
                 rows.append(found)
             skipped += batch.unreadable
             yield len(planned)
-        blocks.write(number, np.concatenate(rows), skipped, size)
+        blocks.write(number, np.concatenate(rows), skipped)
 
 
 def show(done: Iterator[int], plan: dict, share: list[int], label: str, rank: int) -> None:

@@ -22,17 +22,16 @@ from hume_turtle.encoders.encoder import Encoder
 
 LIBRARIES = ("pillow", "torch")  # that every encoder uses
 OPTIONAL_LIBRARIES = {"open_clip": "open_clip_torch", "timm": "timm", "torchvision": "torchvision"}
-PROBES = 16  # images whose content tells one dataset from another of the same names
 
 
-def identity(dataset: ImageDataset, encoder: Encoder, precision: str, dtype: str) -> dict[str, Any]:
+def identity(dataset: ImageDataset, encoder: Encoder, precision: str) -> dict[str, Any]:
     """What determines the rows, as JSON gives it back (tuples are lists)."""
     content = {
         "dataset": dataset.name,
         "split": dataset.split,
         "encoder": encoder.name,
         "precision": precision,
-        "dtype": dtype,
+        "dtype": "float32" if precision == "fp32" else "float16",
         "settings": encoder.settings,
         "preprocess": re.sub(r" at 0x[0-9a-f]+", "", repr(encoder.preprocess)),
         "weights_sha256": weights_sha256(encoder.network),
@@ -69,7 +68,7 @@ def images_sha256(dataset: ImageDataset) -> str:
     digest = hashlib.sha256()
     for name in names():
         digest.update(name[cut:].encode(errors="surrogateescape") + b"\0")
-    for row in np.unique(np.linspace(0, len(dataset) - 1, PROBES).astype(int)):
+    for row in np.unique(np.linspace(0, len(dataset) - 1, 16).astype(int)):
         try:
             digest.update(np.asarray(dataset[int(row)]).tobytes())
         except Exception:  # unreadable: reported when its batch is loaded
@@ -80,7 +79,6 @@ def images_sha256(dataset: ImageDataset) -> str:
 def circumstances(encoder: Encoder, device: torch.device) -> dict[str, Any]:
     """What is recorded beside the identity: the device, and versions of what the encoder uses."""
     parts = [*encoder.network.modules(), encoder.preprocess]
-    parts += getattr(encoder.preprocess, "transforms", [])
     roots = {type(each).__module__.partition(".")[0] for each in parts}
     used = [name for root, name in OPTIONAL_LIBRARIES.items() if root in roots]
     versions = {name: version(name) for name in sorted([*LIBRARIES, *used])}

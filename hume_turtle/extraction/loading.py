@@ -46,10 +46,7 @@ class Images(torch.utils.data.Dataset):
             raise
         except Exception as error:  # decoders raise nearly anything on corrupt files
             return row, f"{type(error).__name__}: {error}"
-        try:
-            return row, self.preprocess(image)
-        except OSError as error:  # of an image that is decoded only when it is used
-            return row, f"{type(error).__name__}: {error}"
+        return row, self.preprocess(image)
 
 
 def collate(items: list[tuple[int, Tensor | str]], dtype: torch.dtype) -> Batch:
@@ -120,8 +117,8 @@ def check_rows(
 
 def encode_batches(
     batches: Iterable[Batch], encoder: Encoder, device: torch.device, size: int, dtype: torch.dtype
-) -> Iterator[tuple[Batch, np.ndarray, int]]:
-    """Each batch without its images, its rows (B, d), and how many images were computed at once.
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Each batch without its images, and its rows (B, d).
 
     size: images to compute at once; halved for good whenever they do not fit into memory.
     """
@@ -131,8 +128,11 @@ def encode_batches(
         rows, ready = torch.empty(0, 0, dtype=dtype), None
         if batch.images is not None:
             rows, size = encode_halving(encoder, batch.images, device, copies, size)
-            rows, ready = to_host(rows.to(dtype))
-        waiting.append((batch._replace(images=None), rows, ready, size))
+            rows = rows.to(dtype).to("cpu", non_blocking=True)  # from a GPU into pinned memory
+            if copies is not None:
+                ready = torch.cuda.Event()
+                ready.record()
+        waiting.append((batch._replace(images=None), rows, ready))
         if copies is None or len(waiting) > IN_FLIGHT:
             yield on_host(*waiting.popleft())
     while waiting:
@@ -166,18 +166,7 @@ def to_device(images: Tensor, device: torch.device, copies) -> Tensor:
     return images
 
 
-def to_host(rows: Tensor) -> tuple[Tensor, Any]:
-    """The rows on the host, and of a GPU the event after which they are there."""
-    if rows.device.type != "cuda":
-        return rows.cpu(), None
-    host = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
-    ready = torch.cuda.Event()
-    host.copy_(rows, non_blocking=True)
-    ready.record()
-    return host, ready
-
-
-def on_host(batch: Batch, rows: Tensor, ready, size: int) -> tuple[Batch, np.ndarray, int]:
+def on_host(batch: Batch, rows: Tensor, ready) -> tuple[Batch, np.ndarray]:
     if ready is not None:
         ready.synchronize()
-    return batch, rows.numpy(), size
+    return batch, rows.numpy()

@@ -17,9 +17,6 @@ from torchvision.transforms import InterpolationMode, v2
 
 from hume_turtle.pretraining.settings import MocoRecipe, MocoSettings
 
-SIGMA = (0.1, 2.0)  # of the blur, in pixels
-RADIUS = 6  # of its kernel: three times the largest sigma
-
 
 def image_tensor(image: Any) -> Tensor:
     """A PIL image as (C, H, W) pixels from 0 to 1, all its channels kept."""
@@ -56,7 +53,7 @@ def random_view(settings: MocoRecipe) -> Callable[[Tensor], Tensor]:
     from torch's global generator.
     """
     colours = (settings.brightness, settings.contrast, settings.saturation, settings.hue)
-    kernel = 2 * min(RADIUS, settings.size - 1) + 1
+    kernel = 2 * min(6, settings.size - 1) + 1  # a radius of three times the largest sigma
     changes = [
         v2.ToPILImage(),  # on whose images small changes are a fifth faster
         v2.RandomResizedCrop(
@@ -65,7 +62,7 @@ def random_view(settings: MocoRecipe) -> Callable[[Tensor], Tensor]:
         v2.RandomHorizontalFlip(settings.flip),
         v2.RandomApply([v2.ColorJitter(*colours)], settings.jitter),
         v2.RandomGrayscale(settings.grey),
-        v2.RandomApply([v2.GaussianBlur(kernel, SIGMA)], settings.blur),
+        v2.RandomApply([v2.GaussianBlur(kernel, (0.1, 2.0))], settings.blur),
         v2.PILToTensor(),
     ]
     return v2.Compose([*changes, *normalise(settings.mean, settings.std)])

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import copy
 import math
-import pickle
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from joblib import cpu_count
 from torch import Tensor, nn
 
 from hume_turtle.core.precision import has_bf16, pick_device
@@ -39,34 +39,30 @@ STATEFUL = ("query", "key", "optimizer", "schedule", "scaler")  # attributes wit
 def pretrain(
     images: Sequence,
     path: str | Path,
-    settings: Any = None,
+    settings: Mapping[str, Any],
     seed: int = 0,
     *,
-    state_path: str | Path | None = None,
     device: str | torch.device = "auto",
-    workers: int | str = "auto",
     save_seconds: float = 60,
 ) -> Checkpoint:
     """MoCo on a dataset's own images, written to `path`.
 
     images: PIL images, as a sequence or an ImageDataset, whose labels are never asked for.
     settings: with an `architecture` those of `MocoRecipe`, for resnet18-stl `STL10`'s; else those
-        of `MocoSettings`, on the CPU and without workers.
-    state_path: the state file; `<path>.state` by default. It is removed once `path` is written.
-    workers: DataLoader workers; "auto" is one per core for a GPU, else none. The result does not
-        depend on them.
-    save_seconds: the state is written at the end of an epoch this long after the last one.
-    Raises ValueError for unknown or unfit settings, too few images, an image that cannot be read,
-    and a state of another training; FloatingPointError when training diverges.
+        of `MocoSettings`, on the CPU.
+    save_seconds: the state is written to `<path>.state` at the end of an epoch this long after
+        the last one; it is removed once `path` is written.
+    Raises ValueError for unknown or unfit settings, an image that cannot be read, and a state of
+    another training; FloatingPointError when training diverges.
     """
-    given = asdict(settings) if is_dataclass(settings) else dict(settings or {})
-    if "architecture" in given:
-        device, stl = pick_device(device), given["architecture"] == STL10["architecture"]
-        settings = resolve(MocoRecipe, {**STL10, **given} if stl else given)
-        views = PhotoViews(images, settings.fitted(len(images)), device, workers)
+    if "architecture" in settings:
+        device, stl = pick_device(device), settings["architecture"] == STL10["architecture"]
+        recipe = resolve(MocoRecipe, {**STL10, **settings} if stl else settings)
+        workers = cpu_count() if device.type == "cuda" else 0
+        views = PhotoViews(images, recipe.fitted(len(images)), workers)
     else:
-        device, views = torch.device("cpu"), SmallViews(images, resolve(MocoSettings, given))
-    training, state_path = Training(views, seed, device), Path(state_path or f"{path}.state")
+        device, views = torch.device("cpu"), SmallViews(images, resolve(MocoSettings, settings))
+    training, state_path = Training(views, seed, device), Path(f"{path}.state")
     if state_path.exists():
         training.restore(state_path)
     training.run(state_path, save_seconds)
@@ -155,10 +151,7 @@ class Training:
                     saved = time.monotonic()
 
     def epoch(self) -> int:
-        """One pass over the images in random order, or up to the last step; the number of steps.
-
-        Raises FloatingPointError when a loss is not finite.
-        """
+        """One pass over the images in random order, or up to the last step; the number of steps."""
         order = shuffled_batches(len(self.views), self.settings.batch_size, self.generator)
         first = len(self.losses)
         batches = self.views.batches(order[: self.steps - first], self.generator)
@@ -205,16 +198,9 @@ class Training:
             torch.save(state, file)
 
     def restore(self, path: Path) -> None:
-        """Resume from what `save` wrote, without running any code in the file.
-
-        Raises ValueError for a file that is no state, or that of another training.
-        """
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            found = state["identity"]
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not the state of a training: {error}") from None
-        other = [name for name, value in self.identity.items() if found.get(name) != value]
+        """Resume from what `save` wrote. Raises ValueError for the state of another training."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        other = [key for key, value in self.identity.items() if state["identity"][key] != value]
         if other:
             raise ValueError(
                 f"{path} is the state of a training with other {' and '.join(other)}; "

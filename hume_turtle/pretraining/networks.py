@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hume_turtle.checks import check_choice
-
 SIZE = 8  # pixels a side, of the images that the small networks see
 
 # What follows ResNet-18's first layer, which is a 3×3 convolution of stride 1 here.
@@ -18,12 +16,10 @@ STEMS = {"resnet18-cifar": None, "resnet18-stl": {"kernel_size": 2, "stride": 2,
 def resnet18(architecture: str) -> nn.Module:
     """torchvision's ResNet-18 (He et al., 2016) with a stem for small images.
 
-    From images (B, 3, H, W) to pooled features (B, 512). Raises ValueError for an `architecture`
-    that is not in `STEMS`.
+    From images (B, 3, H, W) to pooled features (B, 512).
     """
     from torchvision import models
 
-    check_choice("architecture", architecture, tuple(STEMS))
     pool, network = STEMS[architecture], models.resnet18()
     network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     network.maxpool = nn.MaxPool2d(**pool) if pool else nn.Identity()

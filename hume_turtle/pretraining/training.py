@@ -35,14 +35,10 @@ def one_cycle(parameters: Iterable[nn.Parameter], settings: Any):
     return optimizer, schedule
 
 
-def resolve(kind: type[Settings], settings: Settings | Mapping[str, Any] | None) -> Settings:
+def resolve(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
     """Settings from a dict of some of their fields; the defaults for the rest."""
-    if isinstance(settings, kind):
-        return settings
-    given = dict(settings or {})
     known = {field.name for field in fields(kind)}
-    if given.keys() - known:
-        unknown = ", ".join(sorted(given.keys() - known))
-        raise ValueError(f"unknown settings {unknown}; there are {', '.join(sorted(known))}")
-    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return kind(**{**given, **lists})
+    if unknown := given.keys() - known:
+        there = ", ".join(sorted(known))
+        raise ValueError(f"unknown settings {', '.join(sorted(unknown))}; there are {there}")
+    return kind(**given)

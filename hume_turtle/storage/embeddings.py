@@ -14,7 +14,6 @@ never depends on them. Nothing here carries a time stamp: the same input gives t
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,11 +26,6 @@ from hume_turtle.storage.files import atomic_write, file_sha256
 
 STATED = ("rows", "dimensions", "mean_square", "skipped", "sha256")  # by every sidecar
 ROWS = 1024  # read at once for the mean square
-
-
-def unit_rms_scale(mean_square: float) -> float:
-    """The factor that brings a space of that mean square per element to 1; 1 for all zeros."""
-    return 1 / float(np.sqrt(mean_square)) if mean_square > 0 else 1.0
 
 
 def embedding_path(root: str | Path, dataset: str, space: str, split: str) -> Path:
@@ -58,7 +52,7 @@ def save_embedding(
         raise ValueError(f"an embedding is (n, d), got shape {embedding.shape}")
     path = embedding_path(root, dataset, encoder.name, split)
     with atomic_write(path) as file:
-        file.write(npy_bytes(np.asarray(embedding, np.float32)))
+        np.save(file, np.ascontiguousarray(embedding, np.float32))
     described = {
         "dataset": dataset,
         "split": split,
@@ -105,8 +99,6 @@ def load_embedding(
     """
     path = embedding_path(root, dataset, space, split)
     sidecar = load_sidecar(root, dataset, space, split)
-    if not path.exists():
-        raise FileNotFoundError(f"no embedding at {path}")
     if verify and file_sha256(path) != sidecar["sha256"]:
         raise ValueError(f"{path} is not the file its sidecar describes: the checksums differ")
     rows = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
@@ -153,11 +145,10 @@ def load_spaces(
     kept_rows_of(root, dataset, spaces, split)
     if scale == "none":
         return [load_embedding(root, dataset, space, split, mmap=True) for space in spaces]
-    train = [load_sidecar(root, dataset, space, "train") for space in spaces]
+    train = [load_sidecar(root, dataset, space, "train")["mean_square"] for space in spaces]
     return [
-        load_embedding(root, dataset, space, split)
-        * np.float32(unit_rms_scale(sidecar["mean_square"]))
-        for space, sidecar in zip(spaces, train)
+        load_embedding(root, dataset, space, split) * np.float32(1 / np.sqrt(mean_square or 1))
+        for space, mean_square in zip(spaces, train)
     ]
 
 
@@ -201,7 +192,7 @@ def save_labels(
         raise ValueError(f"labels are (n,) integers, got shape {labels.shape} of {labels.dtype}")
     path = labels_path(root, dataset, split, kind)
     with atomic_write(path) as file:
-        file.write(npy_bytes(labels.astype(np.int64)))
+        np.save(file, np.ascontiguousarray(labels, np.int64))
     return path
 
 
@@ -211,10 +202,3 @@ def load_labels(root: str | Path, dataset: str, split: str, kind: str = "") -> n
     if not path.exists():
         raise FileNotFoundError(f"no labels at {path}")
     return np.load(path, allow_pickle=False)
-
-
-def npy_bytes(array: np.ndarray) -> bytes:
-    """The array as an .npy file's bytes."""
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()

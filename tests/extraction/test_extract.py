@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from joblib import cpu_count
 from torch import nn
 
 from hume_turtle.datasets.images import ArrayImages, FileImages, ImageDataset
@@ -109,7 +110,6 @@ def test_rows_are_what_the_encoder_gives_and_the_sidecar_says_what_they_are(tmp_
     assert sidecar["mean_square"] == pytest.approx(np.square(rows, dtype=float).mean(), rel=1e-12)
     assert (sidecar["rows"], sidecar["dimensions"], sidecar["batch_size"]) == (N, DIM, 4)
     assert (sidecar["precision"], sidecar["skipped"]) == ("fp32", [])
-    assert "smallest_batch" not in sidecar
     seen = encoder.network.images
     extract(images(), encoder, tmp_path, **QUICK)
     assert encoder.network.images == seen  # done already
@@ -230,7 +230,6 @@ def test_blocks_or_a_file_of_another_identity_are_refused_or_replaced(tmp_path, 
         ("weights_sha256", images(), tiny(seed=1), {}),
         ("batch_size 4 instead of 8", images(), tiny(), {"batch_size": 8}),
         ("precision", images(), tiny(), {"precision": "bf16"}),
-        ("dtype", images(), tiny(), {"dtype": "float16"}),
         ("images 50 instead of 49", images(N - 1), tiny(), {}),
         ("images_sha256", images(seed=1), tiny(), {}),
     ]
@@ -333,10 +332,9 @@ def test_dataloader_workers_give_the_same_bytes(tmp_path, whole):
 
 
 def test_a_batch_that_does_not_fit_is_halved(tmp_path):
-    """4 → 2 where only 2 or 3 fit; the sidecar says so; resumed runs stay with it."""
+    """4 → 2 where only 2 or 3 fit; resumed runs give the same."""
     encoder = tiny(fits=3)
     path = extract(images(), encoder, tmp_path / "whole", **QUICK)
-    assert json.loads(path.with_suffix(".json").read_text())["smallest_batch"] == 2
     assert encoder.network.calls == N // 2
     with pytest.raises(RuntimeError, match="died"):
         extract(images(), tiny(fits=3, die_at=20), tmp_path, **QUICK)
@@ -444,8 +442,8 @@ def test_half_precision_is_stored_as_float16_and_rounded_weights_are_not_taken_f
     huge = tiny("huge")
     huge.network.linear.bias.data[2] = 1e6
     with pytest.raises(ValueError, match="NaN or infinite values, as float16, for image 0"):
-        extract(images(), huge, tmp_path, dtype="float16", **QUICK)
-    extract(images(), huge, tmp_path, existing="update", **QUICK)
+        extract(images(), huge, tmp_path, precision="bf16", **QUICK)
+    extract(images(), tiny("huge"), tmp_path, existing="update", **QUICK)
 
 
 class Blank(list):
@@ -491,18 +489,10 @@ def test_names_of_images_count_without_their_folder_and_all_weights_count(tmp_pa
     assert weights_sha256(nn.Linear(2, 3).half())
 
 
-def test_a_full_disk_is_an_error_before_any_work(tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)._replace(free=2 * N * DIM * 4 - 1)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(OSError, match="no room for 2000 bytes"):
-        extract(images(), tiny(), tmp_path, **QUICK)
-
-
 def test_bad_settings_are_refused(tmp_path):
     for options in (
         {"existing": "ignore"},
         {"precision": "fp8"},
-        {"dtype": "float64"},
         {"unreadable": "ignore"},
         {"batch_size": 0},
         {"workers": -1},
@@ -516,7 +506,7 @@ def test_bad_settings_are_refused(tmp_path):
 
 
 def test_as_many_workers_as_cores_but_none_for_a_few_batches(monkeypatch):
-    cores = len(os.sched_getaffinity(0))
+    cores = cpu_count()
     assert worker_count("auto", 4) == worker_count(3, 0) == 0
     assert worker_count("auto", 1000) == min(cores, 16)
     assert worker_count(3, 1000) == 3

@@ -75,6 +75,6 @@ def test_rows_from_a_gpu_are_those_of_the_encoder():
     batches = [range(at, at + 2) for at in range(0, 10, 2)]
     loader = load_batches(ArrayImages(PIXELS), image_tensor, batches, pin=True)
     found = list(encode_batches(loader, encoder, device, 2, torch.float32))
-    assert [batch.rows for batch, _, _ in found] == [list(batch) for batch in batches]
+    assert [batch.rows for batch, _ in found] == [list(batch) for batch in batches]
     expected = torch.stack([image_tensor(image) for image in ArrayImages(PIXELS)]).flatten(1)
-    np.testing.assert_array_equal(np.concatenate([rows for _, rows, _ in found]), expected)
+    np.testing.assert_array_equal(np.concatenate([rows for _, rows in found]), expected)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torchvision.models import resnet18 as published
 
@@ -25,8 +24,3 @@ def test_stems():
         with torch.no_grad():
             assert network(torch.rand(1, 3, size, size)).shape == (1, 512)
     assert seen == [(1, 64, 32, 32), (1, 512, 4, 4), (1, 64, 49, 49), (1, 512, 7, 7)]
-
-
-def test_an_unknown_architecture_is_refused():
-    with pytest.raises(ValueError, match=r"architecture='resnet50'.*resnet18-cifar"):
-        resnet18("resnet50")
