@@ -167,8 +167,6 @@ def test_selection_rings_the_first_of_the_highest_scores():
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda f: plot_benchmark(f, "ari"), "no ari among cluster_accuracy, seconds"),
-        (lambda f: plot_vs_baselines(f, "scan"), "no cluster_accuracy of scan"),
         (lambda f: plot_training({}), "history is empty"),
         (lambda f: plot_correlation([1, 2], [1.0]), "2 objectives, 1 accuracies"),
         (lambda f: plot_correlation([1], [1.0]), "two points or more"),
@@ -183,7 +181,6 @@ def test_selection_rings_the_first_of_the_highest_scores():
             "2 images, 1 labels",
         ),
         (lambda f: plot_growth(growth().assign(axis="k")), "unknown axis k"),
-        (lambda f: plot_scoreboard(pd.DataFrame({"status": ["won"]})), "unknown status won"),
         (lambda f: plot_selection(selection().drop(columns="spaces")), "missing columns: spaces"),
         (lambda f: plot_selection(selection(), "gamma"), "missing columns: gamma"),
         (lambda f: plot_selection(selection()[:0]), "no fits"),
