@@ -16,6 +16,7 @@ from hume_turtle.reporting.figures.transfer import (
 )
 from hume_turtle.reporting.publish import save_figure
 
+KEYS = {"dataset": "stl10", "spaces": "moco+dino"}
 PAIR = "clip-vit-l-14+dinov2"
 COLUMNS = {"k-means": ("k-means", PAIR), "one": ("turtle", "dinov2"), "turtle": ("turtle", PAIR)}
 MAIN = {"cars": 60.0, "pets": 90.0, "dtd": np.nan}  # TURTLE's in the pair
@@ -60,11 +61,13 @@ def sizes() -> pd.DataFrame:
 
 def aggregation() -> pd.DataFrame:
     rows = [(1, 0, 0.5, 0.5, 0.5), (1, 1, 0.7, 0.7, 0.7), (2, 0, 0.6, 0.7, 0.8)]
-    return pd.DataFrame(rows, columns=["runs", "draw", "single", "best", "vote"])
+    return pd.DataFrame(rows, columns=["runs", "draw", "single", "best", "vote"]).assign(**KEYS)
 
 
 def reliability() -> pd.DataFrame:
-    return pd.DataFrame({"kept": [1, 2, 4], "mean": [1.0, 0.9, 0.5], "std": 0.0, "seeds": 1})
+    return pd.DataFrame(
+        {"kept": [1, 2, 4], "mean": [1.0, 0.9, 0.5], "std": 0.0, "seeds": 1, **KEYS}
+    )
 
 
 FIGURES = {
@@ -73,8 +76,8 @@ FIGURES = {
     "architectures": lambda: plot_architectures(sizes()),
     "vs_probe": lambda: plot_vs_probe({"one": pairs(), "not run": pairs()[:0]}),
     "reported": lambda: plot_reported(table(), ("cluster_accuracy",)),
-    "aggregation": lambda: plot_aggregation({"stl10": aggregation()}),
-    "reliable": lambda: plot_reliable({"stl10": {"moco+dino": reliability()}}),
+    "aggregation": lambda: plot_aggregation(aggregation()),
+    "reliable": lambda: plot_reliable(reliability()),
 }
 EMPTY = {
     "benchmark": lambda: plot_transfer_benchmark(table()[:0], COLUMNS),
@@ -86,8 +89,8 @@ EMPTY = {
     "architectures": lambda: plot_architectures(sizes()[:0]),
     "vs_probe": lambda: plot_vs_probe({"one": pairs()[:0]}),
     "reported": lambda: plot_reported(table()[:0]),
-    "aggregation": lambda: plot_aggregation({}),
-    "reliable": lambda: plot_reliable({}),
+    "aggregation": lambda: plot_aggregation(aggregation()[:0]),
+    "reliable": lambda: plot_reliable(reliability()[:0]),
 }
 
 
@@ -185,9 +188,7 @@ def test_reported_marks_what_neither_has():
 
 
 def test_aggregation_shows_every_single_run():
-    (ax,) = plot_aggregation({"stl10": aggregation()}).axes
-    dots = ax.lines[0].get_ydata()
-    np.testing.assert_allclose(dots, [50, 70])
-    lines = {line.get_label(): line.get_ydata() for line in ax.lines}
-    np.testing.assert_allclose(lines["majority vote"], [60, 80])
-    np.testing.assert_allclose(lines["best by score"], [60, 70])
+    (ax,) = plot_aggregation(aggregation()).axes
+    single, best, vote, *_, dots = (list(line.get_ydata()) for line in ax.lines)
+    assert dots == [50, 70]
+    np.testing.assert_allclose([single, best, vote], [[60, 60], [60, 70], [60, 80]])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from hume_turtle.reporting.names import method_name, spaces_name
 from hume_turtle.reporting.style import (
@@ -161,5 +162,6 @@ def plot_scoreboard(frame: pd.DataFrame) -> Figure:
     right.tick_params(axis="y", length=0)
     for ax in (left, right):
         ax.grid(axis="y", visible=False)
+        ax.yaxis.set_minor_locator(NullLocator())  # pandas sets one
     legend_above(fig)
     return fig
