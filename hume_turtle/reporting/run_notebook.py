@@ -6,7 +6,6 @@ A notebook's parameters are the names assigned in its cell tagged `parameters` (
 from __future__ import annotations
 
 import ast
-import copy
 import json
 import os
 import re
@@ -163,8 +162,7 @@ def _kernel_manager_class(folder: Path) -> type:
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """Return a copy without ids, metadata and stderr, which differ from run to run."""
-    notebook = copy.deepcopy(notebook)
+    """Take out ids, metadata and stderr, which differ from run to run, and return the notebook."""
     for position, cell in enumerate(notebook.cells, 1):
         tags = [tag for tag in _tags(cell) if tag in (DECLARED, INJECTED)]
         cell.id = f"cell-{position}"

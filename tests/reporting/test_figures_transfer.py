@@ -75,7 +75,7 @@ FIGURES = {
     "vs_zeroshot": lambda: plot_vs_zeroshot({"one": pairs(), "two": pairs()}),
     "architectures": lambda: plot_architectures(sizes()),
     "vs_probe": lambda: plot_vs_probe({"one": pairs(), "not run": pairs()[:0]}),
-    "reported": lambda: plot_reported(table(), ("cluster_accuracy",)),
+    "reported": lambda: plot_reported(table()),
     "aggregation": lambda: plot_aggregation(aggregation()),
     "reliable": lambda: plot_reliable(reliability()),
 }
@@ -178,11 +178,11 @@ def test_names_of_points_do_not_cover_each_other():
 
 def test_reported_marks_what_neither_has():
     frame = table()
-    fig = plot_reported(frame, ("cluster_accuracy",))
+    fig = plot_reported(frame)
     dtd = next(ax for ax in fig.axes if ax.get_title() == "dtd")
     crosses = [line for line in dtd.lines if line.get_marker() == "x"]
     assert len(crosses) == 2  # one of the three is reported
-    unrun = plot_reported(frame.assign(mean=np.nan), ("cluster_accuracy",))
+    unrun = plot_reported(frame.assign(mean=np.nan))
     assert "no scores in this suite" in unrun.legends[0].get_title().get_text()
     assert not fig.legends[0].get_title().get_text()
 

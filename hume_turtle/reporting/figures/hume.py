@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from hume_turtle.reporting.names import method_name, spaces_name, words
+from hume_turtle.reporting.names import METRIC_NAMES, method_name, spaces_name
 from hume_turtle.reporting.style import (
     DARK,
     GREY,
@@ -25,19 +24,17 @@ from hume_turtle.reporting.style import (
 HOLLOW = {"marker": "d", "color": DARK, "markerfacecolor": "none"}  # a reported number
 
 
-def plot_reported(
-    table: pd.DataFrame, metrics: Sequence[str] = ("cluster_accuracy", "ari")
-) -> Figure:
-    """Reported numbers and ours: one row of panels per metric, one column per dataset.
+def plot_reported(table: pd.DataFrame) -> Figure:
+    """ACC and ARI, reported and ours: one row of panels per metric, one column per dataset.
 
     A line is a method and its spaces. Ours are dots with one standard deviation, reported numbers
     are diamonds; a method that has neither on a dataset is marked.
 
     Args:
         table: a `benchmark_table` with `unrun=True`, in percent; its mean is not drawn.
-        metrics: which ones.
     """
-    rows = table[(table["dataset"] != "mean") & table["metric"].isin(metrics)]
+    rows = table[(table["dataset"] != "mean") & table["metric"].isin(["cluster_accuracy", "ari"])]
+    metrics = sorted(set(rows["metric"]), reverse=True)
     if rows.empty:
         return nothing_to_show()
     datasets = sorted(set(rows["dataset"]))
@@ -48,7 +45,7 @@ def plot_reported(
     for ax, (metric, dataset) in zip(axes, cells, strict=True):
         shown = rows[(rows["metric"] == metric) & (rows["dataset"] == dataset)]
         _draw_beside(ax, shown.set_index(["spaces", "method"]).reindex(lines))
-        ax.set(xlabel=f"{words(metric)} (%)", title=dataset)
+        ax.set(xlabel=f"{METRIC_NAMES[metric]} (%)", title=dataset)
     names = [f"{method_name(method)}, {spaces_name(spaces)}" for spaces, method in lines]
     axes[0].set(yticks=range(len(lines)), yticklabels=names, ylim=(-0.6, len(lines) - 0.4))
     handles = [legend_entry("ours, in colour", DARK, "o"), legend_entry("reported", **HOLLOW)]

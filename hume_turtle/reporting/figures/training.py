@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from hume_turtle.reporting.names import method_name, spaces_name, words
+from hume_turtle.reporting.names import method_name, spaces_name
 from hume_turtle.reporting.style import COLOURS, GREY, MARKERS, RUN_METHODS, panels, pearson
 
 
@@ -41,7 +41,7 @@ def plot_training(history: Mapping[str, Any], accuracy: Any = None, steps: Any =
         accuracy: (S,) or (runs, S) cluster accuracy as a fraction; for the reader only.
         steps: (S,) the outer iterations of `accuracy`.
     """
-    curves = [(words(name), np.atleast_2d(values), None, None) for name, values in history.items()]
+    curves = [(name, np.atleast_2d(values), None, None) for name, values in history.items()]
     if accuracy is not None:  # dots where it was measured
         curves.append(("cluster accuracy (%)", 100 * np.atleast_2d(accuracy), steps, "o"))
     fig, axes = panels(len(curves), (7.0, 0.7 + 1.6 * len(curves)), columns=1, sharex=True)
@@ -92,9 +92,8 @@ def plot_selection(frame: pd.DataFrame) -> Figure:
     for ax, ((dataset, spaces), rows) in zip(axes, fits, strict=True):
         score = 100 * rows["generalization_score"].to_numpy()
         accuracy = 100 * rows["cluster_accuracy"].to_numpy()
-        _draw_correlation(
-            ax, score, accuracy, np.array([f"warm start: {warm}" for warm in rows["warm_start"]])
-        )
+        starts = ("warm start: " + rows["warm_start"].astype(str)).to_numpy()
+        _draw_correlation(ax, score, accuracy, starts)
         best = int(np.argmax(score))
         ring = {"s": 190, "facecolor": "none", "edgecolor": COLOURS[1], "linewidth": 1.8}
         ax.scatter(score[best], accuracy[best], **ring, label="chosen, without labels")
@@ -112,8 +111,6 @@ def _draw_correlation(ax, x: np.ndarray, y: np.ndarray, names: np.ndarray) -> No
         look = RUN_METHODS.index(name) if name in RUN_METHODS else (6 - others.index(name)) % 7
         dots |= {"color": COLOURS[look], "marker": MARKERS[look]}
         ax.scatter(x[names == name], y[names == name], **dots, label=method_name(name) or None)
-    line = {"linewidth": 1.2, "zorder": 1}
-    seaborn.regplot(
-        x=x, y=y, scatter=False, ci=None, truncate=True, color=GREY, line_kws=line, ax=ax
-    )
+    line = {"color": GREY, "linewidth": 1.2, "zorder": 1}
+    seaborn.regplot(x=x, y=y, scatter=False, ci=None, line_kws=line, ax=ax)
     ax.set_title(pearson(x, y, "labelings"))
