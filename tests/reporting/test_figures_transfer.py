@@ -160,7 +160,7 @@ def test_vs_probe_gives_pearsons_r_and_names_every_point():
     r = np.corrcoef(frame["first"], frame["second"])[0, 1]
     assert f"r = {r:.2f}" in one.get_title()
     assert {text.get_text() for text in one.texts} == set(frame["dataset"])
-    assert [text.get_text() for text in other.texts] == ["not run"]
+    assert "not run" in other.get_title()
     (ax,) = plot_vs_probe({"one": pairs()}).axes
     assert "too few" in ax.get_title()
 

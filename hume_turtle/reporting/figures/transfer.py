@@ -25,7 +25,6 @@ from hume_turtle.reporting.style import (
     in_order,
     left_edge,
     method_look,
-    note,
     nothing_to_show,
     panels,
     pearson,
@@ -140,16 +139,11 @@ def plot_architectures(table: pd.DataFrame) -> Figure:
     kinds = ["rn" if "-rn" in name else "vit" if "-vit" in name else "" for name in encoders]
     families = [np.flatnonzero([kind == k for kind in kinds]) for k in dict.fromkeys(kinds)]
     fig, ax = plt.subplots(figsize=(2.6 + 0.75 * max(4, len(encoders)), 4.2), layout="constrained")
-    pairs = sorted({method for method in table["method"] if " + " in method})
-    for method in in_order(table["method"]):
+    for index, method in enumerate(in_order(table["method"])):
         rows = table[table["method"] == method].set_index("encoder").reindex(encoders)
         look = method_look(method)
-        if method in pairs:  # the first second space has a colour of its own, others share one
-            index = pairs.index(method)
-            look = {
-                "color": COLOURS[6 if index else 5],
-                "marker": MARKERS[(2 + index) % len(MARKERS)],
-            }
+        if " + " in method:  # several second spaces differ in their markers
+            look = {"color": COLOURS[5 + index % 2], "marker": MARKERS[index % len(MARKERS)]}
         for family in families:  # a line joins encoders of one family
             chosen = rows.iloc[family]
             bars = chosen["std"].astype(float).fillna(0)
@@ -178,13 +172,10 @@ def plot_vs_probe(comparisons: Mapping[str, pd.DataFrame]) -> Figure:
         ax.plot([low, 102], [low, 102], color=GREY, linewidth=1, zorder=1)
         ax.set(xlim=(low, 102), ylim=(low, 102), aspect="equal")
         ax.set(xlabel="linear probe, trained on true labels (%)", ylabel="TURTLE, no labels (%)")
-        ax.set_title(title, fontsize=10)
-        if frame.empty:
-            note(ax, "not run", 0.7, 0.3)
-            continue
         x, y = frame["second"].to_numpy(), frame["first"].to_numpy()
+        result = pearson(x, y, "datasets") if len(frame) else "not run"
+        ax.set_title(f"{title}\n{result}", fontsize=10)
         ax.scatter(x, y, s=30, color=COLOURS[0], edgecolor="white", linewidth=0.6, zorder=3)
-        ax.set_title(f"{title}\n{pearson(x, y, 'datasets')}", fontsize=10)
         _label_points(ax, frame)
     return fig
 
