@@ -54,9 +54,8 @@ def benchmark_table(scores, numbers, *, unrun: bool = False) -> pd.DataFrame:
     count = table["dataset"].nunique()
     whole = table.groupby(of_method).filter(lambda rows: len(rows) == count)
     means = whole.groupby(of_method, as_index=False)["mean"].mean().assign(dataset="mean")
-    known = {published_name(row): row["reported"] for _, row in numbers.iterrows()}
-    rows = [(*key, number) for key, number in known.items()]
-    published = pd.DataFrame(rows, columns=[*KEYS, "reported"])
+    rows = [(*published_name(row), row["reported"]) for _, row in numbers.iterrows()]
+    published = pd.DataFrame(rows, columns=[*KEYS, "reported"]).drop_duplicates(KEYS, keep="last")
     table = pd.concat([table, means], ignore_index=True)
     table = table.merge(published, how="outer" if unrun else "left", on=KEYS)
     table["difference"] = table["mean"] - table["reported"].astype(float)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
@@ -62,8 +60,7 @@ def _draw_beside(ax, rows: pd.DataFrame) -> None:
     low = left_edge(known) if len(known) else 0.0
     for height, ((_, method), row) in enumerate(rows.iterrows()):
         ax.axhline(height, color=RULE, linewidth=0.8, zorder=0)
-        bar = 0.0 if math.isnan(row["std"]) else row["std"]
-        ax.errorbar(row["mean"], height, xerr=bar, markersize=6, **method_look(method))
+        ax.errorbar(row["mean"], height, xerr=row["std"], markersize=6, **method_look(method))
         ax.plot(row["reported"], height, markersize=9, **HOLLOW)
         if row[["mean", "reported"]].isna().all():
             ax.plot(low + 1.5, height, "x", color=GREY, markersize=5)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 
 def plot_images(images: Sequence, *, columns: int = 10) -> Figure:
-    """PIL images or arrays, grey or RGB, side by side, so many in a row."""
+    """PIL images or arrays, grey or RGB, side by side, `columns` in a row."""
     rows = -(-len(images) // columns)
     size = (0.62 * columns, 0.62 * rows)
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="none")

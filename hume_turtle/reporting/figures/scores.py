@@ -69,7 +69,7 @@ def _draw_panel(ax, values: pd.DataFrame, methods: Sequence[str], low: float) ->
     for i, method in enumerate(methods):
         if method not in values["mean"]:
             continue
-        mean, std = values["mean", method], values["std", method].fillna(0)
+        mean, std = values["mean", method], values["std", method]
         heights = np.arange(len(values)) + 0.7 * (0.5 - (i + 0.5) / len(methods))
         dots = {**method_look(method), "linestyle": "", "markersize": 5}
         ax.errorbar(mean, heights, xerr=std, elinewidth=1.2, **dots)

@@ -80,10 +80,9 @@ def _draw_columns(ax, rows: pd.DataFrame, columns: Mapping, datasets: Sequence[s
         look, earlier = method_look(method), methods[:column].count(method)
         if method in methods[column + 1 :]:  # the last column of a method has its own marker
             look |= {"marker": MARKERS[4 + earlier % 3], "markerfacecolor": "white"}
-        bars = chosen["std"].astype(float).fillna(0)
         label = title if chosen["mean"].notna().any() else f"{title}: not run"
         look |= {"linestyle": "", "markersize": 5, "elinewidth": 1, "label": label}
-        ax.errorbar(at, chosen["mean"], yerr=bars, **look)
+        ax.errorbar(at, chosen["mean"], yerr=chosen["std"].astype(float), **look)
         if chosen["reported"].notna().any():
             hollow = {"color": DARK, "markerfacecolor": "none", "markersize": 9}
             ax.plot(at, chosen["reported"], "d", **hollow, label=f"reported, {title}")
@@ -146,9 +145,8 @@ def plot_architectures(table: pd.DataFrame) -> Figure:
             look = {"color": COLOURS[5 + index % 2], "marker": MARKERS[index % len(MARKERS)]}
         for family in families:  # a line joins encoders of one family
             chosen = rows.iloc[family]
-            bars = chosen["std"].astype(float).fillna(0)
-            label = method_name(method) if family[0] == 0 else None
-            ax.errorbar(family, chosen["mean"], yerr=bars, linewidth=1.6, label=label, **look)
+            look["label"] = method_name(method) if family[0] == 0 else None
+            ax.errorbar(family, chosen["mean"], yerr=chosen["std"], linewidth=1.6, **look)
     ax.set_xticks(range(len(encoders)), encoders, rotation=30, ha="right")
     ax.set(ylabel=f"cluster accuracy, mean of {table['datasets'].iloc[0]} datasets (%)")
     ax.margins(x=0.06, y=0.12)
