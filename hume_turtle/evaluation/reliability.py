@@ -25,7 +25,7 @@ def scored_vote(run_labels: np.ndarray, run_scores: np.ndarray, n_classes: int) 
     return majority_vote(matched(run_labels, best, n_classes), best, n_classes)
 
 
-def aggregation_curve(y, run_labels, run_scores, n_classes: int, draws: int = 10, seed: int = 0):
+def aggregation_curve(y, run_labels, run_scores, n_classes: int, draws: int = 10):
     """Cluster accuracy of one run, of the best by its score, and of the vote, as runs are added.
 
     Every run is a set of one. For each larger number, `draws` random sets of that many runs are
@@ -37,22 +37,14 @@ def aggregation_curve(y, run_labels, run_scores, n_classes: int, draws: int = 10
         run_scores: (runs,), `Hume.run_scores_`: computed without true labels.
         n_classes: number of classes C.
         draws: sets for each number of runs above one; all runs are one set.
-        seed: of the draws.
 
     Returns:
         DataFrame: runs, draw, single (mean over the set), best (by score), vote, as fractions.
-
-    Raises:
-        ValueError: shapes that do not fit, or runs without a score.
     """
     run_labels, run_scores = np.asarray(run_labels), np.asarray(run_scores)
     total = len(run_labels)
-    if run_labels.shape != (len(run_scores), len(y)):
-        raise ValueError(f"{run_labels.shape} labels, {len(run_scores)} scores, {len(y)} rows")
-    if np.isnan(run_scores).any():
-        raise ValueError("a run has no score: only a fit of several runs scores them")
     accuracy = np.array([cluster_accuracy(y, run) for run in run_labels])  # (runs,)
-    generator, rows = np.random.default_rng(seed), []
+    generator, rows = np.random.default_rng(0), []
     for count in numbers_of_runs(total):
         for draw in range(total if count == 1 else 1 if count == total else draws):
             drawn = [draw] if count == 1 else generator.choice(total, count, replace=False)
@@ -83,14 +75,8 @@ def reliability_curve(y, labels, confidence) -> pd.DataFrame:
     Returns:
         DataFrame: kept (per class at most: 1, 2, 4, ..., until all are), rows (kept in all classes
         together), cluster_accuracy as a fraction.
-
-    Raises:
-        ValueError: lengths differ.
     """
     y, labels, confidence = np.asarray(y), np.asarray(labels), np.asarray(confidence)
-    if not len(y) == len(labels) == len(confidence):
-        counts = f"{len(y)} true labels, {len(labels)} found, {len(confidence)} confidences"
-        raise ValueError(f"lengths differ: {counts}")
     match = match_clusters(y, labels)
     right = []  # per class: how many of its k most confident rows are right, (size + 1,)
     for c in np.unique(labels):

@@ -27,11 +27,6 @@ def spaces_name(key: str) -> str:
     return key.replace("+", " + ")
 
 
-def words(key: str) -> str:
-    """A metric, setting or quantity in words: "cluster_accuracy" becomes "cluster accuracy"."""
-    return key.upper() if key in ("ari", "nmi") else key.replace("_", " ")
-
-
 def with_method_names(frame):
     """A table with the names of the methods, in its columns' titles and in the column `method`."""
     named = frame.rename(columns=method_name)

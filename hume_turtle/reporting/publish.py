@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -53,23 +52,15 @@ def save_table(
 
 
 def markdown_table(frame: pd.DataFrame, float_format: str = "%.4f") -> str:
-    """A Markdown table; columns of numbers are flush right."""
-    columns = []
-    for title, values in frame.items():
-        numeric = pd.api.types.is_numeric_dtype(values)
-        texts = [str(title), *(_cell_text(value, float_format) for value in values)]
-        width = max(3, *map(len, texts))
-        padded = [text.rjust(width) if numeric else text.ljust(width) for text in texts]
-        padded.insert(1, "-" * (width - 1) + (":" if numeric else "-"))
-        columns.append(padded)
-    return "".join("| " + " | ".join(line) + " |\n" for line in zip(*columns, strict=True))
+    """A Markdown table; columns of numbers are flush right, a missing value is a dash."""
 
+    def text(value) -> str:
+        if pd.isna(value):
+            return "–"
+        return float_format % value if isinstance(value, float) else str(value)
 
-def _cell_text(value: object, float_format: str) -> str:
-    if pd.api.types.is_scalar(value) and pd.isna(value):
-        return "–"
-    is_float = isinstance(value, (float, np.floating))
-    return (float_format % value if is_float else str(value)).replace("|", "\\|")
+    sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
+    return frame.map(text).to_markdown(index=False, disable_numparse=True, colalign=sides) + "\n"
 
 
 def publish(
@@ -82,8 +73,7 @@ def publish(
     """Copy what the notebooks' runs made to the two folders that are in git.
 
     Args:
-        runs: holds a folder for each notebook: `<notebook>.ipynb` as executed, and its artefacts,
-            `<artefact>.png`, `.svg`, `.csv` or `.md`.
+        runs: holds a folder for each notebook: `<notebook>.ipynb` as executed, and its artefacts.
         notebooks: names of the notebooks, without suffix.
         artefacts: names of the tables and figures that they have to have made, and no others.
         figures: the folder for artefacts; what it held before is removed.

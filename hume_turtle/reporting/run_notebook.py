@@ -6,7 +6,6 @@ A notebook's parameters are the names assigned in its cell tagged `parameters` (
 from __future__ import annotations
 
 import ast
-import copy
 import json
 import os
 import re
@@ -50,7 +49,7 @@ def execute_notebook(
         parameters: values of plain JSON types for names in the `parameters` cell.
 
     Raises:
-        ValueError: unknown parameter; nothing has run then.
+        ValueError: no notebook there, or an unknown parameter; nothing has run then.
         TypeError: a value that JSON cannot hold; likewise.
         NotebookError: a cell raised, called `sys.exit`, or ended the kernel.
     """
@@ -72,12 +71,7 @@ def execute_notebook(
 
 
 def read_source(source: str | Path, parameters: Mapping[str, Any]) -> NotebookNode:
-    """Read a notebook as its author wrote it, without outputs, and inject parameters.
-
-    Raises:
-        ValueError: no such notebook, or not one; a name that the `parameters` cell does not assign.
-        TypeError: a value that JSON cannot hold.
-    """
+    """Read a notebook as its author wrote it, without outputs, and inject parameters."""
     try:
         notebook = nbformat.read(source, as_version=4)
     except FileNotFoundError:
@@ -106,11 +100,7 @@ def read_source(source: str | Path, parameters: Mapping[str, Any]) -> NotebookNo
 
 
 def run_cells(notebook: NotebookNode, name: str, executed: Path) -> NotebookNode:
-    """Run all cells in a kernel of their own; papermill leaves the result at `executed`, too.
-
-    Raises:
-        NotebookError: naming the cell by its position in the source.
-    """
+    """Run all cells in a kernel of their own; papermill leaves the result at `executed`, too."""
     started = [0]  # positions of the cells that began to run
 
     def failure(index: int, what: str) -> NotebookError:
@@ -163,8 +153,7 @@ def _kernel_manager_class(folder: Path) -> type:
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """Return a copy without ids, metadata and stderr, which differ from run to run."""
-    notebook = copy.deepcopy(notebook)
+    """Take out ids, metadata and stderr, which differ from run to run, and return the notebook."""
     for position, cell in enumerate(notebook.cells, 1):
         tags = [tag for tag in _tags(cell) if tag in (DECLARED, INJECTED)]
         cell.id = f"cell-{position}"

@@ -12,13 +12,13 @@ CLIP = ("rn50", "rn101", "rn50x4", "rn50x16", "rn50x64", "vit-b-32", "vit-b-16",
 ENCODERS = tuple(f"clip-{name}" for name in CLIP)
 
 
-def main_spaces(table, method: str = "turtle") -> str:
+def main_spaces(table) -> str:
     """The space combination that tables and figures show in full, chosen by no score.
 
     The published one where it was run or nothing was; else the one that was run on most datasets,
     of those the one with most spaces, of those the first by name.
     """
-    rows = table[(table["method"] == method) & (table["dataset"] != "mean")]
+    rows = table[(table["method"] == "turtle") & (table["dataset"] != "mean")]
     run = rows[rows["mean"].notna()]
     published = rows[rows["reported"].notna()]
     if len(published) and (run.empty or published["mean"].notna().any()):
@@ -61,12 +61,12 @@ def benchmark_columns(table, spaces: str) -> dict[str, tuple[str, str]]:
     return {f"{method_name(method)} {spaces_name(name)}": (method, name) for method, name in chosen}
 
 
-def spaces_by_size(table, method: str) -> tuple[dict[str, tuple[str, str]], ...]:
-    """The single spaces of a method and its pairs, each as columns of `dataset_table`."""
-    run = set(table.loc[(table["method"] == method) & table["mean"].notna(), "spaces"])
-    titled = {spaces_name(name): (method, name) for name in sorted(run, key=spaces_order(table))}
-    pairs = {title: key for title, key in titled.items() if " + " in title}
-    return {title: key for title, key in titled.items() if title not in pairs}, pairs
+def spaces_by_size(table) -> tuple[dict[str, tuple[str, str]], ...]:
+    """TURTLE's single spaces and its pairs, each as columns of `dataset_table`."""
+    run = set(table.loc[(table["method"] == "turtle") & table["mean"].notna(), "spaces"])
+    run = sorted(run, key=spaces_order(table))
+    parts = [s for s in run if "+" not in s], [s for s in run if "+" in s]
+    return tuple({spaces_name(s): ("turtle", s) for s in part} for part in parts)
 
 
 def spaces_order(table):
@@ -96,26 +96,23 @@ def overview_of_spaces(table) -> pd.DataFrame:
     return wide.set_axis(names, axis=1).reset_index()
 
 
-def paired(table, first: tuple[str, str], second: tuple[str, str], metric="cluster_accuracy"):
-    """Two methods side by side, each as (method, spaces), in percent.
+def paired(table, first: tuple[str, str], second: tuple[str, str]) -> pd.DataFrame:
+    """The accuracy (percent) of two methods side by side, each as (method, spaces).
 
     Returns:
         DataFrame: dataset, first, second, difference (first − second), the largest first; datasets
         with only one of the two come last, those with neither are skipped.
     """
-    rows = table[(table["metric"] == metric) & (table["dataset"] != "mean")]
-    means = rows.set_index(["method", "spaces", "dataset"])["mean"].dropna().sort_index()
-    sides = {}
-    for name, key in (("first", first), ("second", second)):
-        run = key in means.index.droplevel("dataset")
-        sides[name] = means.loc[key] if run else means[:0].droplevel(["method", "spaces"])
-    both = pd.DataFrame(sides).rename_axis("dataset").reset_index()
+    rows = table[(table["metric"] == "cluster_accuracy") & (table["dataset"] != "mean")]
+    wide = rows.pivot(index="dataset", columns=["method", "spaces"], values="mean").astype(float)
+    both = wide.reindex(columns=pd.MultiIndex.from_tuples([first, second])).dropna(how="all")
+    both = both.set_axis(["first", "second"], axis=1).reset_index()
     both["difference"] = both["first"] - both["second"]
     return both.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
 
 
-def architecture_table(scores, metric: str = "cluster_accuracy"):
-    """Mean over datasets of zero-shot transfer and of TURTLE for each encoder that has text.
+def architecture_table(scores) -> pd.DataFrame:
+    """Mean accuracy of zero-shot transfer and of TURTLE for each encoder that has text.
 
     TURTLE is taken in the encoder's own space, and with each second space that has no text. The
     mean is over the datasets on which all of them were run; std is over seeds.
@@ -127,7 +124,7 @@ def architecture_table(scores, metric: str = "cluster_accuracy"):
         DataFrame in percent: encoder, method ("zero-shot", "turtle" or "turtle + <space>"), mean,
         std, seeds, datasets (how many); no rows if there is no dataset with all of them.
     """
-    test = scores[(scores["split"] == "test") & (scores["metric"] == metric)]
+    test = scores[(scores["split"] == "test") & (scores["metric"] == "cluster_accuracy")]
     runs = test.pivot_table("value", ["method", "spaces", "seed"], "dataset")
     encoders, found = text_encoders(test), {}
     for (method, spaces), rows in runs.groupby(level=["method", "spaces"]):

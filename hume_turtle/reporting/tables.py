@@ -54,9 +54,8 @@ def benchmark_table(scores, numbers, *, unrun: bool = False) -> pd.DataFrame:
     count = table["dataset"].nunique()
     whole = table.groupby(of_method).filter(lambda rows: len(rows) == count)
     means = whole.groupby(of_method, as_index=False)["mean"].mean().assign(dataset="mean")
-    known = {published_name(row): row["reported"] for _, row in numbers.iterrows()}
-    rows = [(*key, number) for key, number in known.items()]
-    published = pd.DataFrame(rows, columns=[*KEYS, "reported"])
+    rows = [(*published_name(row), row["reported"]) for _, row in numbers.iterrows()]
+    published = pd.DataFrame(rows, columns=[*KEYS, "reported"]).drop_duplicates(KEYS, keep="last")
     table = pd.concat([table, means], ignore_index=True)
     table = table.merge(published, how="outer" if unrun else "left", on=KEYS)
     table["difference"] = table["mean"] - table["reported"].astype(float)
@@ -115,9 +114,6 @@ def dataset_table(
             behind it with the difference.
         metric: which one.
         datasets: rows to show first, run or not.
-
-    Raises:
-        ValueError: two columns have reported numbers.
     """
     rows = table[(table["metric"] == metric) & (table["dataset"] != "mean")]
     parts = {
@@ -134,79 +130,86 @@ def dataset_table(
         whole = pd.concat([part, means.to_frame("mean").T])
         shown[title] = cells(whole, "mean", "std")
         if part["reported"].notna().any():
-            if "reported" in shown:
-                raise ValueError(f"{title} is the second column with reported numbers")
             shown["reported"] = cells(whole, "reported")
             shown["difference"] = whole["difference"].map(signed).to_numpy()
     return shown
 
 
-def comparison(table, metrics: Sequence[str] = ("cluster_accuracy", "ari")) -> pd.DataFrame:
-    """Reported, ours and the difference: one row per dataset, method and space combination.
+def comparison(table) -> pd.DataFrame:
+    """ACC and ARI, reported, ours and the difference: one row per dataset, method and spaces.
 
     Args:
         table: a `benchmark_table`, in percent; its mean is not shown.
-        metrics: three columns each.
     """
+    metrics = ["cluster_accuracy", "ari"]
     rows = table[table["dataset"] != "mean"].set_index(["dataset", "spaces", "method"])
     index = rows[rows["metric"].isin(metrics)].index.unique().sort_values()
     shown = index.to_frame(index=False)
     for metric in metrics:
         of_metric = rows[rows["metric"] == metric].reindex(index)
-        name = METRIC_NAMES.get(metric, metric)
+        name = METRIC_NAMES[metric]
         shown[f"{name} reported"] = cells(of_metric, "reported")
         shown[f"{name} ours"] = cells(of_metric, "mean", "std")
         shown[f"{name} difference"] = of_metric["difference"].map(signed).to_numpy()
     return with_method_names(shown)
 
 
-def vs_baselines_table(scores, timings, methods=("turtle", "hume", "k-means")) -> pd.DataFrame:
+def vs_baselines_table(scores, timings) -> pd.DataFrame:
     """Cluster accuracy (percent, test split) and seconds of methods in the same spaces.
 
     Returns:
-        DataFrame of numbers: dataset, spaces, one column per method, and `<method> seconds` where
+        DataFrame of numbers: dataset, spaces, turtle, hume, k-means, and `<method> seconds` where
         measured.
     """
     test = scores[(scores["split"] == "test") & (scores["metric"] == "cluster_accuracy")]
-    keys = ["dataset", "spaces"]
+    keys, methods = ["dataset", "spaces"], ["turtle", "hume", "k-means"]
     accuracy = 100 * test.pivot_table(index=keys, columns="method", values="value", aggfunc="mean")
-    accuracy = accuracy.reindex(columns=list(methods))
+    accuracy = accuracy.reindex(columns=methods)
     if len(timings):
         seconds = timings.pivot_table("value", keys, "method", aggfunc="median")
-        accuracy = accuracy.join(seconds.reindex(columns=list(methods)).add_suffix(" seconds"))
+        accuracy = accuracy.join(seconds.reindex(columns=methods).add_suffix(" seconds"))
     return accuracy.reset_index().rename_axis(columns=None)
 
 
-def baselines_overview(table, method: str = "turtle", baselines=("k-means", "hume")):
+def baselines_overview(table) -> pd.DataFrame:
     """`vs_baselines_table` for people: one row per space combination.
 
     Returns:
-        DataFrame of strings: spaces; for each baseline the mean difference in points, and on how
-        many of the datasets that both were run on the method is ahead.
+        DataFrame of strings: spaces; for each baseline TURTLE's mean difference in points, and on
+        how many of the datasets that both were run on it is ahead.
     """
-    rows = []
-    table = table[table[method].notna()]
-    for spaces in sorted(set(table["spaces"]), key=lambda s: (s.count("+"), s)):
-        row, frame = [spaces], table[table["spaces"] == spaces]
-        for baseline in baselines:
-            gain = (frame[method] - frame[baseline]).astype(float).dropna()
-            row += [signed(gain.mean()), f"{(gain > 0).sum()} of {len(gain)}" if len(gain) else "–"]
-        rows.append(row)
-    names, ours = map(method_name, baselines), method_name(method)
-    columns = [text for name in names for text in (f"{ours} − {name}", f"ahead of {name}")]
-    return pd.DataFrame(rows, columns=["spaces", *columns])
+    groups, rows = table[table["turtle"].notna()].groupby("spaces"), {}
+    for spaces, frame in sorted(groups, key=lambda group: group[0].count("+")):
+        rows[spaces] = row = {}
+        for baseline in ("k-means", "hume"):
+            gain = (frame["turtle"] - frame[baseline]).astype(float).dropna()
+            name, ahead = method_name(baseline), f"{(gain > 0).sum()} of {len(gain)}"
+            row[f"TURTLE − {name}"] = signed(gain.mean())
+            row[f"ahead of {name}"] = ahead if len(gain) else "–"
+    return pd.DataFrame.from_dict(rows, "index").rename_axis("spaces").reset_index()
 
 
-def aggregation_overview(curves, datasets) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every `aggregation_curve` as one long table, and what people read of it.
+def curve_table(curves: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
+    """Curves below each other, with the columns dataset and spaces before their own.
+
+    Args:
+        curves: (dataset, spaces) to an `aggregation_curve` or a `mean_reliability`.
+    """
+    keys = ["dataset", "spaces"]
+    if not curves:
+        return pd.DataFrame(columns=keys)
+    return pd.concat(curves, names=keys).reset_index(keys)
+
+
+def aggregation_overview(curves, datasets) -> pd.DataFrame:
+    """What people read of every `aggregation_curve`, all its runs taken together.
 
     Args:
         curves: (dataset, spaces) to curve.
         datasets: all of the suite: those without a curve get dashes.
 
     Returns:
-        the long table, with columns dataset and spaces before the curve's; and a DataFrame of
-        strings in percent, one row per curve, with all runs taken together.
+        DataFrame of strings in percent, one row per curve.
     """
     rows = []
     for key, curve in curves.items():
@@ -215,40 +218,23 @@ def aggregation_overview(curves, datasets) -> tuple[pd.DataFrame, pd.DataFrame]:
         values = singles.min(), singles.max(), 100 * last["best"], 100 * last["vote"]
         rows.append([*row, *map(cell, values)])
     names = ["runs", "single run", "lowest", "highest", "best by score", "majority vote"]
-    columns = ["runs", "draw", "single", "best", "vote"]
-    return _joined(curves, columns), _with_dashes(rows, names, datasets)
+    return _of_all(rows, names, datasets)
 
 
-def reliability_overview(curves, datasets, kept=(1, 4, 16, 64, 256)):
-    """Every `mean_reliability` as one long table, and what people read of it.
+def reliability_overview(curves, datasets) -> pd.DataFrame:
+    """What people read of every `mean_reliability`, "mean ± std" in percent.
 
-    Args:
-        curves: dataset to spaces to curve.
-        datasets: all of the suite: those without a curve get dashes.
-        kept: of each class, the columns that are shown; and all.
-
-    Returns:
-        the long table, and a DataFrame of strings, "mean ± std" in percent.
+    Arguments and result as of `aggregation_overview`.
     """
-    flat = {(dataset, s): curve for dataset, lines in curves.items() for s, curve in lines.items()}
-    rows = []
-    for key, curve in flat.items():
+    kept, rows = [1, 4, 16, 64, 256], []
+    for key, curve in curves.items():
         at = 100 * curve.set_index("kept")[["mean", "std"]]
-        shown = [at.loc[k] if k in at.index else at.iloc[-1] for k in kept] + [at.iloc[-1]]
-        rows.append([*key, *(cell(*values) for values in shown)])
-    names = [f"{k} per class" for k in kept] + ["all"]
-    return _joined(flat, ["kept", "mean", "std", "seeds"]), _with_dashes(rows, names, datasets)
+        shown = at.reindex([*kept, at.index[-1]], method="ffill")  # small classes end earlier
+        rows.append([*key, *cells(shown, "mean", "std")])
+    return _of_all(rows, [*(f"{k} per class" for k in kept), "all"], datasets)
 
 
-def _joined(curves, columns: Sequence[str]) -> pd.DataFrame:
-    """Curves below each other, behind their dataset and spaces."""
-    keys = ["dataset", "spaces"]
-    table = pd.concat(curves, names=keys).reset_index(keys) if curves else pd.DataFrame()
-    return table.reindex(columns=[*keys, *columns])
-
-
-def _with_dashes(rows: list, names: Sequence[str], datasets: Sequence[str]) -> pd.DataFrame:
-    """A DataFrame of these rows, and one of dashes for every dataset that has none."""
-    missing = [d for d in datasets if d not in {row[0] for row in rows}]
-    rows = [*rows, *([d, *"–" * (1 + len(names))] for d in missing)]
-    return pd.DataFrame(rows, columns=["dataset", "spaces", *names])
+def _of_all(rows: list, names: Sequence[str], datasets: Sequence[str]) -> pd.DataFrame:
+    """A DataFrame of these rows, in the order of all datasets; one of dashes for those without."""
+    shown = pd.DataFrame(rows, columns=["dataset", "spaces", *names], dtype=str)
+    return shown.merge(pd.DataFrame({"dataset": datasets}), how="right").fillna("–")

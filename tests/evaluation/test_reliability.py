@@ -94,15 +94,6 @@ def test_a_cluster_that_no_class_is_left_for_is_wrong():
     assert curve["cluster_accuracy"].iloc[-1] == cluster_accuracy([0, 0, 0], [0, 0, 1])
 
 
-def test_bad_input():
-    with pytest.raises(ValueError, match="has no score"):
-        aggregation_curve(TRUTH, TRUTH[None], [np.nan], 3)
-    with pytest.raises(ValueError, match="2 scores, 12 rows"):
-        aggregation_curve(TRUTH, TRUTH[None], [0.1, 0.2], 3)
-    with pytest.raises(ValueError, match="2 confidences"):
-        reliability_curve(TRUTH, TRUTH, [1, 1])
-
-
 def test_the_mean_of_curves_keeps_the_end_of_the_shorter_one():
     curves = [
         pd.DataFrame({"kept": kept, "rows": 1, "cluster_accuracy": values})

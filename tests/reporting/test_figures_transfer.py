@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from hume_turtle.reporting.figures.hume import plot_aggregation, plot_reliable, plot_reported
 from hume_turtle.reporting.figures.transfer import (
@@ -15,6 +16,7 @@ from hume_turtle.reporting.figures.transfer import (
 )
 from hume_turtle.reporting.publish import save_figure
 
+KEYS = {"dataset": "stl10", "spaces": "moco+dino"}
 PAIR = "clip-vit-l-14+dinov2"
 COLUMNS = {"k-means": ("k-means", PAIR), "one": ("turtle", "dinov2"), "turtle": ("turtle", PAIR)}
 MAIN = {"cars": 60.0, "pets": 90.0, "dtd": np.nan}  # TURTLE's in the pair
@@ -59,11 +61,13 @@ def sizes() -> pd.DataFrame:
 
 def aggregation() -> pd.DataFrame:
     rows = [(1, 0, 0.5, 0.5, 0.5), (1, 1, 0.7, 0.7, 0.7), (2, 0, 0.6, 0.7, 0.8)]
-    return pd.DataFrame(rows, columns=["runs", "draw", "single", "best", "vote"])
+    return pd.DataFrame(rows, columns=["runs", "draw", "single", "best", "vote"]).assign(**KEYS)
 
 
 def reliability() -> pd.DataFrame:
-    return pd.DataFrame({"kept": [1, 2, 4], "mean": [1.0, 0.9, 0.5], "std": 0.0, "seeds": 1})
+    return pd.DataFrame(
+        {"kept": [1, 2, 4], "mean": [1.0, 0.9, 0.5], "std": 0.0, "seeds": 1, **KEYS}
+    )
 
 
 FIGURES = {
@@ -71,9 +75,9 @@ FIGURES = {
     "vs_zeroshot": lambda: plot_vs_zeroshot({"one": pairs(), "two": pairs()}),
     "architectures": lambda: plot_architectures(sizes()),
     "vs_probe": lambda: plot_vs_probe({"one": pairs(), "not run": pairs()[:0]}),
-    "reported": lambda: plot_reported(table(), ("cluster_accuracy",)),
-    "aggregation": lambda: plot_aggregation({"stl10": aggregation()}),
-    "reliable": lambda: plot_reliable({"stl10": {"moco+dino": reliability()}}),
+    "reported": lambda: plot_reported(table()),
+    "aggregation": lambda: plot_aggregation(aggregation()),
+    "reliable": lambda: plot_reliable(reliability()),
 }
 EMPTY = {
     "benchmark": lambda: plot_transfer_benchmark(table()[:0], COLUMNS),
@@ -85,8 +89,8 @@ EMPTY = {
     "architectures": lambda: plot_architectures(sizes()[:0]),
     "vs_probe": lambda: plot_vs_probe({"one": pairs()[:0]}),
     "reported": lambda: plot_reported(table()[:0]),
-    "aggregation": lambda: plot_aggregation({}),
-    "reliable": lambda: plot_reliable({}),
+    "aggregation": lambda: plot_aggregation(aggregation()[:0]),
+    "reliable": lambda: plot_reliable(reliability()[:0]),
 }
 
 
@@ -107,18 +111,22 @@ def test_a_figure_without_data_says_so(name):
 
 def test_benchmark_sorts_datasets_and_marks_missing_cells():
     above, below = plot_transfer_benchmark(table(), COLUMNS).axes
-    assert [label.get_text() for label in below.get_xticklabels()] == ["pets", "cars", "dtd"]
+    assert [label.get_text() for label in below.get_xticklabels()] == [
+        "pets",
+        "cars",
+        "dtd",
+        "mean",
+    ]
     assert [label.get_text() for label in below.get_yticklabels()] == [
         "dinov2",
         "clip-vit-l-14 + dinov2",
     ]
     cells = [text.get_text() for text in below.texts]
-    assert cells[:6] == ["85", "55", "–", "90", "60", "–"]
-    assert cells[6:] == ["mean", "–", "75.0"]
+    assert cells == ["85.0", "55.0", "90.0", "60.0", "75.0"]  # dtd was not run
     labels = above.get_legend_handles_labels()[1]
     assert set(labels) == {"k-means", "one", "turtle", "reported, turtle"}
     (diamonds,) = [line for line in above.lines if line.get_marker() == "d"]
-    assert diamonds.get_ydata().tolist() == [70, 70, 70]
+    assert diamonds.get_ydata().tolist()[:3] == [70, 70, 70]
 
 
 def test_a_column_that_was_not_run_says_so():
@@ -152,7 +160,7 @@ def test_vs_probe_gives_pearsons_r_and_names_every_point():
     r = np.corrcoef(frame["first"], frame["second"])[0, 1]
     assert f"r = {r:.2f}" in one.get_title()
     assert {text.get_text() for text in one.texts} == set(frame["dataset"])
-    assert [text.get_text() for text in other.texts] == ["not run"]
+    assert "not run" in other.get_title()
     (ax,) = plot_vs_probe({"one": pairs()}).axes
     assert "too few" in ax.get_title()
 
@@ -162,27 +170,25 @@ def test_names_of_points_do_not_cover_each_other():
     frame = pd.DataFrame({"dataset": list("abcde"), "first": y, "second": y}).assign(difference=0)
     frame["dataset"] = "hatefulmemes-" + frame["dataset"]
     fig = plot_vs_probe({"one": frame})
-    renderer = fig.canvas.get_renderer()
-    boxes = [text.get_window_extent(renderer) for text in fig.axes[0].texts]
+    fig.canvas.draw()
+    boxes = [Text.get_window_extent(text) for text in fig.axes[0].texts]  # without their lines
     for i, box in enumerate(boxes):
         assert not any(box.shrunk(0.98, 0.98).overlaps(other) for other in boxes[:i])
 
 
 def test_reported_marks_what_neither_has():
     frame = table()
-    fig = plot_reported(frame, ("cluster_accuracy",))
+    fig = plot_reported(frame)
     dtd = next(ax for ax in fig.axes if ax.get_title() == "dtd")
     crosses = [line for line in dtd.lines if line.get_marker() == "x"]
     assert len(crosses) == 2  # one of the three is reported
-    unrun = plot_reported(frame.assign(mean=np.nan), ("cluster_accuracy",))
+    unrun = plot_reported(frame.assign(mean=np.nan))
     assert "no scores in this suite" in unrun.legends[0].get_title().get_text()
     assert not fig.legends[0].get_title().get_text()
 
 
 def test_aggregation_shows_every_single_run():
-    (ax,) = plot_aggregation({"stl10": aggregation()}).axes
-    dots = ax.lines[0].get_ydata()
-    np.testing.assert_allclose(dots, [50, 70])
-    lines = {line.get_label(): line.get_ydata() for line in ax.lines}
-    np.testing.assert_allclose(lines["majority vote"], [60, 80])
-    np.testing.assert_allclose(lines["best by score"], [60, 70])
+    (ax,) = plot_aggregation(aggregation()).axes
+    single, best, vote, *_, dots = (list(line.get_ydata()) for line in ax.lines)
+    assert dots == [50, 70]
+    np.testing.assert_allclose([single, best, vote], [[60, 60], [60, 70], [60, 80]])

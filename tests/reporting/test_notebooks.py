@@ -178,7 +178,7 @@ def test_a_suite_without_scores_shows_the_reported_numbers(name, tmp_path):
         assert len(table) == 24
         assert table["reported"].notna().all()
         assert table["mean"].isna().all()
-        assert "| stl10   | –" in (output / "hume-aggregation.md").read_text()
+        assert "| stl10     | –" in (output / "hume-aggregation.md").read_text()
 
 
 def test_hume_with_several_runs(tmp_path, blobs, one_thread):
@@ -209,7 +209,7 @@ def test_hume_with_several_runs(tmp_path, blobs, one_thread):
     assert len(curve[curve["runs"] == 1]) == fit.n_runs
     reliable = pd.read_csv(output / "hume-reliable.csv")
     assert set(reliable["seeds"]) == {2}
-    assert "| cifar10  | –" in (output / "hume-reliable.md").read_text()
+    assert "| cifar10   | –" in (output / "hume-reliable.md").read_text()
 
 
 def test_hume_with_single_runs_has_no_vote(tmp_path, blobs, one_thread):

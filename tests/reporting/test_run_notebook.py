@@ -12,7 +12,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from hume_turtle.reporting.run_notebook import (
     NotebookError,
     execute_notebook,
-    normalise,
     read_source,
 )
 
@@ -128,10 +127,3 @@ def test_a_notebook_without_parameters(tmp_path):
     assert [cell.source for cell in read_source(path, {}).cells] == ["a = 1"]
     with pytest.raises(ValueError, match="it has none"):
         read_source(path, {"a": 2})
-
-
-def test_normalise_leaves_its_argument_alone(notebook):
-    original = nbformat.read(notebook("a = 1"), as_version=4)
-    ids = [cell.id for cell in original.cells]
-    assert normalise(original).cells[0].id == "cell-1"
-    assert [cell.id for cell in original.cells] == ids

@@ -76,7 +76,7 @@ def test_benchmark_columns_are_the_combination_and_what_was_run_beside_it():
 
 def test_spaces_by_size():
     rows = [("a", "turtle", s, 0, 0.5) for s in ("z", "p+q", "clip-vit-l-14", "clip-rn50", "q+r")]
-    singles, pairs = spaces_by_size(benchmark_table(scores(*rows), NUMBERS, unrun=True), "turtle")
+    singles, pairs = spaces_by_size(benchmark_table(scores(*rows), NUMBERS, unrun=True))
     assert list(singles) == ["clip-rn50", "clip-vit-l-14", "z"]
     assert pairs == {"p + q": ("turtle", "p+q"), "q + r": ("turtle", "q+r")}
 

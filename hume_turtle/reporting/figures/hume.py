@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-
 import pandas as pd
+import seaborn
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from hume_turtle.reporting.names import method_name, spaces_name, words
+from hume_turtle.reporting.names import METRIC_NAMES, method_name, spaces_name
 from hume_turtle.reporting.style import (
-    COLOURS,
     DARK,
     GREY,
-    MARKERS,
     RULE,
     left_edge,
     legend_above,
@@ -27,19 +22,17 @@ from hume_turtle.reporting.style import (
 HOLLOW = {"marker": "d", "color": DARK, "markerfacecolor": "none"}  # a reported number
 
 
-def plot_reported(
-    table: pd.DataFrame, metrics: Sequence[str] = ("cluster_accuracy", "ari")
-) -> Figure:
-    """Reported numbers and ours: one row of panels per metric, one column per dataset.
+def plot_reported(table: pd.DataFrame) -> Figure:
+    """ACC and ARI, reported and ours: one row of panels per metric, one column per dataset.
 
     A line is a method and its spaces. Ours are dots with one standard deviation, reported numbers
     are diamonds; a method that has neither on a dataset is marked.
 
     Args:
         table: a `benchmark_table` with `unrun=True`, in percent; its mean is not drawn.
-        metrics: which ones.
     """
-    rows = table[(table["dataset"] != "mean") & table["metric"].isin(metrics)]
+    rows = table[(table["dataset"] != "mean") & table["metric"].isin(["cluster_accuracy", "ari"])]
+    metrics = sorted(set(rows["metric"]), reverse=True)
     if rows.empty:
         return nothing_to_show()
     datasets = sorted(set(rows["dataset"]))
@@ -50,7 +43,7 @@ def plot_reported(
     for ax, (metric, dataset) in zip(axes, cells, strict=True):
         shown = rows[(rows["metric"] == metric) & (rows["dataset"] == dataset)]
         _draw_beside(ax, shown.set_index(["spaces", "method"]).reindex(lines))
-        ax.set(xlabel=f"{words(metric)} (%)", title=dataset)
+        ax.set(xlabel=f"{METRIC_NAMES[metric]} (%)", title=dataset)
     names = [f"{method_name(method)}, {spaces_name(spaces)}" for spaces, method in lines]
     axes[0].set(yticks=range(len(lines)), yticklabels=names, ylim=(-0.6, len(lines) - 0.4))
     handles = [legend_entry("ours, in colour", DARK, "o"), legend_entry("reported", **HOLLOW)]
@@ -67,8 +60,7 @@ def _draw_beside(ax, rows: pd.DataFrame) -> None:
     low = left_edge(known) if len(known) else 0.0
     for height, ((_, method), row) in enumerate(rows.iterrows()):
         ax.axhline(height, color=RULE, linewidth=0.8, zorder=0)
-        bar = 0.0 if math.isnan(row["std"]) else row["std"]
-        ax.errorbar(row["mean"], height, xerr=bar, markersize=6, **method_look(method))
+        ax.errorbar(row["mean"], height, xerr=row["std"], markersize=6, **method_look(method))
         ax.plot(row["reported"], height, markersize=9, **HOLLOW)
         if row[["mean", "reported"]].isna().all():
             ax.plot(low + 1.5, height, "x", color=GREY, markersize=5)
@@ -77,73 +69,56 @@ def _draw_beside(ax, rows: pd.DataFrame) -> None:
     ax.tick_params(axis="y", length=0)
 
 
-def plot_aggregation(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Cluster accuracy as runs are added, one panel per fit.
+def plot_aggregation(table: pd.DataFrame) -> Figure:
+    """Cluster accuracy as runs are added, one panel per dataset and spaces.
 
     Lines are means over the sets of runs drawn, bands one standard deviation; grey dots are
     single runs.
 
     Args:
-        curves: title to an `aggregation_curve`.
+        table: every `aggregation_curve`, with columns dataset and spaces before its own.
     """
-    if not curves:
+    if table.empty:
         return nothing_to_show("no fits of several runs in this suite")
-    fig, axes = _curve_panels(len(curves))
-    looks = {
-        "vote": {**method_look("hume"), "label": "majority vote"},
-        "best": {"color": DARK, "marker": "^", "label": "best by score"},
-    }
-    for ax, (title, curve) in zip(axes, curves.items(), strict=True):
-        groups = 100 * curve.set_index("runs")[["single", "best", "vote"]]
-        means, stds = groups.groupby("runs").mean(), groups.groupby("runs").std().fillna(0)
-        singles = groups["single"].loc[[1]]
-        ax.plot(singles.index, singles, "o", color=GREY, alpha=0.5, markersize=4)
-        ax.plot(means.index, means["single"], "--", color=GREY, label="single run, mean")
-        for name, look in looks.items():
-            mean, std = means[name], stds[name]
-            ax.plot(mean.index, mean, markersize=4, **look)
-            low, high = (mean - std).clip(0), (mean + std).clip(upper=100)
-            ax.fill_between(mean.index, low, high, color=look["color"], alpha=0.12, linewidth=0)
-        _log_axis(ax, means.index)
-        ax.set(title=title, xlabel="runs", ylabel="cluster accuracy (%)")
-    legend_above(fig, ncols=3)
-    return fig
+    table = table.assign(panel=table["dataset"] + "\n" + table["spaces"].map(spaces_name))
+    names = {"single": "single run", "best": "best by score", "vote": "majority vote"}
+    table = table.rename(columns=names)
+    long = table.melt(["panel", "runs"], list(names.values()), "method", "accuracy")
+    colours = [GREY, DARK, method_look("hume")["color"]]
+    grid = _curves(long, x="runs", hue="method", col="panel", errorbar="sd", palette=colours)
+    for panel, ax in grid.axes_dict.items():
+        single = table[(table["panel"] == panel) & (table["runs"] == 1)]
+        ax.plot(single["runs"], 100 * single["single run"], "o", color=GREY, alpha=0.5)
+    return grid.figure
 
 
-def plot_reliable(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
+def plot_reliable(table: pd.DataFrame) -> Figure:
     """Cluster accuracy of the most confident rows of each class, one panel per dataset.
 
     Args:
-        curves: dataset to spaces to a `mean_reliability`.
+        table: every `mean_reliability`, with columns dataset and spaces before its own.
     """
-    if not curves:
+    if table.empty:
         return nothing_to_show("no fits in this suite")
-    fig, axes = _curve_panels(len(curves))
-    combinations = list(dict.fromkeys(spaces for lines in curves.values() for spaces in lines))
-    for ax, (dataset, lines) in zip(axes, curves.items(), strict=True):
-        for spaces, curve in lines.items():
-            index = combinations.index(spaces) % len(COLOURS)
-            look = {"color": COLOURS[index], "marker": MARKERS[index], "markersize": 4}
-            ax.plot(curve["kept"], 100 * curve["mean"], label=spaces_name(spaces), **look)
-        _log_axis(ax, curve["kept"])
-        lowest = left_edge(100 * pd.concat([line["mean"] for line in lines.values()]))
-        ax.set_ylim(lowest, 101.5)  # all of it, so that a small drop looks small
-        ax.set(title=dataset, xlabel="kept of each class, at most", ylabel="cluster accuracy (%)")
-    legend_above(fig, ncols=3)
-    return fig
+    table = table.assign(spaces=table["spaces"].map(spaces_name))
+    table = table.rename(columns={"mean": "accuracy"})
+    grid = _curves(table, x="kept", hue="spaces", col="dataset", errorbar=None)
+    grid.set(xlabel="kept of each class, at most")
+    grid.set(ylim=(left_edge(100 * table["accuracy"]), 101.5))  # a small drop looks small
+    return grid.figure
 
 
-def _curve_panels(count: int):
-    """A figure of so many panels of curves, three in a row at most, and their axes."""
-    size = (max(4.4, 3.5 * min(3, count)), 0.6 + 3.1 * math.ceil(count / 3))
-    fig, axes = panels(count, size, columns=3)
-    fig.get_layout_engine().set(wspace=0.06)  # labels of neighbours stay apart
-    return fig, axes
-
-
-def _log_axis(ax, values) -> None:
-    """A logarithmic axis with plain numbers."""
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3) if max(values) < 300 else (1,)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+def _curves(table: pd.DataFrame, **options) -> seaborn.FacetGrid:
+    """Lines of `accuracy`, a fraction, over a logarithmic axis; three panels in a row at most."""
+    table = table.assign(accuracy=100 * table["accuracy"])
+    columns = min(3, table[options["col"]].nunique())
+    look = {"style": options["hue"], "markers": True, "dashes": False, "markeredgewidth": 0}
+    shape = {"col_wrap": columns, "height": 3.1, "aspect": 1.15, "facet_kws": {"sharex": False}}
+    grid = seaborn.relplot(table, y="accuracy", kind="line", **options, **look, **shape)
+    grid.set_titles("{col_name}").set(xscale="log", ylabel="cluster accuracy (%)")
+    for ax in grid.axes.flat:
+        ax.set_xticks(sorted(table[options["x"]].unique()))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter("")
+    seaborn.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncols=3, title=None)
+    return grid

@@ -6,18 +6,12 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn
 from matplotlib.figure import Figure
-
-from hume_turtle.reporting.style import DARK
 
 
 def plot_images(images: Sequence, *, columns: int = 10) -> Figure:
-    """Images side by side, `columns` in a row.
-
-    Args:
-        images: PIL images or arrays, grey or RGB.
-        columns: images in a row.
-    """
+    """PIL images or arrays, grey or RGB, side by side, `columns` in a row."""
     rows = -(-len(images) // columns)
     size = (0.62 * columns, 0.62 * rows)
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="none")
@@ -35,8 +29,6 @@ def plot_clusters(
     confidence: np.ndarray,
     confusion: np.ndarray,
     class_names: Sequence[str],
-    *,
-    n_examples: int = 6,
 ) -> Figure:
     """Examples of every found class, most and least confident, beside the confusion matrix.
 
@@ -47,21 +39,8 @@ def plot_clusters(
         confusion: (C, classes) rows of found, columns of true classes, counts; the found classes
             in the order that matches them to true ones (the metrics give it).
         class_names: (classes,) names of the true classes.
-        n_examples: images of each kind.
-
-    Raises:
-        ValueError: shapes that do not fit.
     """
-    images, labels, confidence = map(np.asarray, (images, labels, confidence))
-    confusion = np.asarray(confusion)
-    if not len(images) == len(labels) == len(confidence):
-        counts = f"{len(images)} images, {len(labels)} labels, {len(confidence)} confidences"
-        raise ValueError(f"lengths differ: {counts}")
-    if confusion.ndim != 2 or confusion.shape[1] != len(class_names):
-        raise ValueError(f"confusion {confusion.shape} for {len(class_names)} class names")
-    if labels.min() < 0 or labels.max() >= len(confusion):
-        raise ValueError(f"labels {labels.min()}..{labels.max()}, {len(confusion)} rows")
-    sheet, centres = _example_sheet(images, labels, confidence, len(confusion), n_examples)
+    sheet, centres = _example_sheet(images, labels, confidence, len(confusion))
     height = max(3.0, 0.36 * len(confusion))
     widths = height * np.array([sheet.shape[1] / sheet.shape[0], len(class_names) / len(confusion)])
     fig, (left, right) = plt.subplots(
@@ -79,7 +58,7 @@ def plot_clusters(
     return fig
 
 
-def _example_sheet(images, labels, confidence, n_classes: int, k: int):
+def _example_sheet(images, labels, confidence, n_classes: int, k: int = 6):
     """One picture of all tiles, one row per found class: k most, a gap, k least confident.
 
     Returns it, in 0..1, and the horizontal centres of the two halves, in pixels.
@@ -105,16 +84,11 @@ def _example_sheet(images, labels, confidence, n_classes: int, k: int):
 
 def _draw_confusion(ax, confusion: np.ndarray, class_names: Sequence[str]) -> None:
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)  # rows sum to 1
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    if len(confusion) <= 20:
-        for (row, column), count in np.ndenumerate(confusion):
-            text = f"{count:.0f}" if float(count).is_integer() else f"{count:.2g}"
-            ink = "white" if share[row, column] > 0.55 else DARK
-            if count:
-                ax.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
-    ax.set(xticks=range(len(class_names)), yticks=range(len(confusion)))
-    ax.set(xlabel="true class", title="confusion matrix (images)")
+    texts = np.array([[str(count or "") for count in row] for row in confusion])
+    look = {"cmap": "Blues", "vmin": 0, "vmax": 1, "cbar": False, "annot_kws": {"size": 8}}
+    many = len(confusion) > 20  # no room for numbers
+    seaborn.heatmap(share, ax=ax, annot=None if many else texts, fmt="", **look)
     long = max(len(str(name)) for name in class_names) > 3
-    ax.set_xticklabels(class_names, rotation=90 if long else 0)
+    ax.set_xticks(np.arange(len(class_names)) + 0.5, class_names, rotation=90 if long else 0)
+    ax.set(xlabel="true class", title="confusion matrix (images)")
     ax.grid(False)
-    ax.spines[:].set_visible(True)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
-from hume_turtle.reporting.names import method_name, spaces_name, words
+from hume_turtle.reporting.names import method_name, spaces_name
 from hume_turtle.reporting.style import (
     DARK,
     GREY,
@@ -21,26 +23,23 @@ from hume_turtle.reporting.style import (
     legend_entry,
     method_look,
     note,
+    nothing_to_show,
     panels,
 )
 
 STATUS_COLOURS = {"met": "#009E73", "missed": "#D55E00", "not run": "#BBBBBB"}
 
 
-def plot_benchmark(frame: pd.DataFrame, metric: str = "cluster_accuracy") -> Figure:
-    """Every dataset (rows) and method (colours), one panel for each space combination.
+def plot_benchmark(frame: pd.DataFrame) -> Figure:
+    """Cluster accuracy on every dataset (rows) of every method (colours), one panel per spaces.
 
     Dots are means over seeds, bars one standard deviation; × is a value that other rows of the
     panel have and this one does not. Datasets are sorted by their mean.
 
     Args:
-        frame: the long table; its rows of `metric` are drawn.
-        metric: which metric, a fraction.
-
-    Raises:
-        ValueError: no row of that metric.
+        frame: the long table, with at least one cluster accuracy.
     """
-    frame = _rows_of(frame, metric)
+    frame = frame[frame["metric"] == "cluster_accuracy"]
     summary = 100 * frame.groupby(["spaces", "dataset", "method"])["value"].agg(["mean", "std"])
     order = frame.groupby("dataset")["value"].mean().sort_values().index
     methods = in_order(frame["method"])
@@ -60,16 +59,9 @@ def plot_benchmark(frame: pd.DataFrame, metric: str = "cluster_accuracy") -> Fig
             ax.tick_params(axis="y", length=0)
     fig.get_layout_engine().set(wspace=0.06)  # tick labels of neighbours stay apart
     note_missing = ";  × missing" if missing else ""
-    fig.supxlabel(f"{words(metric)} (%){note_missing}", fontsize=10)
+    fig.supxlabel(f"cluster accuracy (%){note_missing}", fontsize=10)
     legend_above(fig, [legend_entry(method_name(m), **method_look(m)) for m in methods], ncols=5)
     return fig
-
-
-def _rows_of(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    chosen = frame[(frame["metric"] == metric) & frame["value"].notna()]
-    if chosen.empty:
-        raise ValueError(f"no {metric} among {', '.join(sorted(set(frame['metric'])))}")
-    return chosen
 
 
 def _draw_panel(ax, values: pd.DataFrame, methods: Sequence[str], low: float) -> None:
@@ -77,7 +69,7 @@ def _draw_panel(ax, values: pd.DataFrame, methods: Sequence[str], low: float) ->
     for i, method in enumerate(methods):
         if method not in values["mean"]:
             continue
-        mean, std = values["mean", method], values["std", method].fillna(0)
+        mean, std = values["mean", method], values["std", method]
         heights = np.arange(len(values)) + 0.7 * (0.5 - (i + 0.5) / len(methods))
         dots = {**method_look(method), "linestyle": "", "markersize": 5}
         ax.errorbar(mean, heights, xerr=std, elinewidth=1.2, **dots)
@@ -89,66 +81,54 @@ def _draw_panel(ax, values: pd.DataFrame, methods: Sequence[str], low: float) ->
     ax.set(yticks=range(len(values)), yticklabels=values.index, ylim=(-0.5, len(values) - 0.5))
 
 
-def plot_vs_baselines(
-    frame: pd.DataFrame,
-    method: str = "turtle",
-    baselines: Sequence[str] = ("k-means", "hume"),
-    metric: str = "cluster_accuracy",
-) -> Figure:
-    """A method against each baseline in the same dataset and spaces, and the seconds each took.
+def plot_vs_baselines(frame: pd.DataFrame) -> Figure:
+    """TURTLE against k-means and HUME in the same dataset and spaces, and the seconds each took.
 
-    A point is one dataset and space combination (mean over seeds); above the diagonal the method
-    wins. Seconds come from the rows whose metric is `seconds`; without any, there is no panel for
-    them.
-
-    Raises:
-        ValueError: no value of the method.
+    A point is one dataset and space combination (cluster accuracy, mean over seeds); above the
+    diagonal TURTLE wins. Seconds come from the rows whose metric is `seconds`; without any, there
+    is no panel for them.
     """
-    scores = _rows_of(frame, metric)
-    seconds = frame[(frame["metric"] == "seconds") & frame["method"].isin([method, *baselines])]
-    mean = 100 * scores.groupby(["dataset", "spaces", "method"])["value"].mean().unstack()
-    if method not in mean:
-        raise ValueError(f"no {metric} of {method}; there is {', '.join(mean.columns)}")
-    count = len(baselines) + bool(len(seconds))
+    methods = ["turtle", "k-means", "hume"]
+    scores = frame[(frame["metric"] == "cluster_accuracy") & frame["method"].isin(methods)]
+    seconds = frame[(frame["metric"] == "seconds") & frame["method"].isin(methods)]
+    if "turtle" not in set(scores["method"]):
+        return nothing_to_show()
+    shown = 100 * scores.groupby(["dataset", "spaces", "method"])["value"].mean().unstack()
+    shown = shown.reindex(columns=methods)
+    count = 2 + bool(len(seconds))
     fig, axes = panels(count, (3.3 * count, 3.9))
-    datasets = sorted(mean.index.unique("dataset"))
+    datasets = sorted(shown.index.unique("dataset"))
     few = len(datasets) <= len(MARKERS)  # more are not told apart by shape
     markers = {dataset: MARKERS[i * few] for i, dataset in enumerate(datasets)}
-    shown = mean.reindex(columns=[method, *baselines])
     low = left_edge(shown.stack())
-    for ax, baseline in zip(axes, baselines, strict=False):
-        pairs = shown[[method, baseline]].dropna()
+    for ax, baseline in zip(axes, methods[1:], strict=False):
+        pairs = shown[["turtle", baseline]].dropna()
         ax.plot([low, 101], [low, 101], color=GREY, linewidth=1, zorder=1)
         dots = {"s": 36 if few else 14, "alpha": 1 if few else 0.6, "linewidth": 0.6}
         dots |= {"edgecolor": "white", "zorder": 2, "color": method_look(baseline)["color"]}
         for dataset, points in pairs.groupby(level="dataset"):
-            ax.scatter(points[baseline], points[method], marker=markers[dataset], **dots)
+            ax.scatter(points[baseline], points["turtle"], marker=markers[dataset], **dots)
         if pairs.empty:
             note(ax, "not run", 0.7, 0.3)
-        ax.set(xlim=(low, 101), ylim=(low, 101), aspect="equal", title=words(metric))
-        ax.set(xlabel=f"{method_name(baseline)} (%)", ylabel=f"{method_name(method)} (%)")
+        ax.set(xlim=(low, 101), ylim=(low, 101), aspect="equal", title="cluster accuracy")
+        ax.set(xlabel=f"{method_name(baseline)} (%)", ylabel="TURTLE (%)")
     if len(seconds):
-        _draw_seconds(axes[-1], seconds, [method, *baselines])
+        _draw_seconds(axes[-1], seconds, methods)
     if few:
         legend_above(fig, [legend_entry(d, GREY, marker) for d, marker in markers.items()])
     return fig
 
 
 def _draw_seconds(ax, seconds: pd.DataFrame, methods: Sequence[str]) -> None:
-    for height, method in enumerate(reversed(methods)):
-        values = seconds.loc[seconds["method"] == method, "value"].to_numpy()
-        if not len(values):
-            note(ax, "not timed", y=(height + 0.5) / len(methods))
-            continue
-        color, middle = method_look(method)["color"], np.median(values)
-        spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(1)
-        ax.scatter(values, height + spread, s=16, color=color, alpha=0.5, linewidth=0)
-        ax.plot([middle] * 2, [height - 0.3, height + 0.3], color=color, linewidth=2.5)
-        place = {"ha": "center", "va": "bottom", "fontsize": 9}
-        ax.annotate(f"{middle:.3g} s", (middle, height + 0.32), **place)
-    ax.set(xscale="log", xlabel="seconds per fit; bar: median", title="time")
-    ax.set(yticks=range(len(methods)), yticklabels=map(method_name, reversed(methods)))
-    ax.set_ylim(-0.5, len(methods) - 0.35)
+    look = {"order": methods, "hue": "method", "jitter": False, "size": 4, "alpha": 0.5}
+    palette = {method: method_look(method)["color"] for method in methods}
+    seaborn.stripplot(seconds, x="value", y="method", palette=palette, legend=False, ax=ax, **look)
+    medians = seconds.groupby("method")["value"].median().reindex(methods)
+    ax.plot(medians, range(len(methods)), "|", color=DARK, markersize=22, markeredgewidth=2)
+    texts = ["not timed" if value != value else f"{value:.3g} s" for value in medians]
+    names = [f"{method_name(m)}\n{text}" for m, text in zip(methods, texts, strict=True)]
+    ax.set(xscale="log", xlabel="seconds per fit; bar: median", ylabel="", title="time")
+    ax.set(yticks=range(len(methods)), yticklabels=names, ylim=(len(methods) - 0.5, -0.5))
     ax.margins(x=0.15)
     ax.set_box_aspect(1)
     ax.grid(axis="y", visible=False)
@@ -158,30 +138,22 @@ def plot_scoreboard(frame: pd.DataFrame) -> Figure:
     """Reported numbers met, missed and not run, by artefact; and how far ours are from them.
 
     Args:
-        frame: one row per reported number, with columns `artefact`, `reported`, `ours`,
-            `tolerance` (in percent; NaN where not run) and `status`: `met`, `missed` or `not run`.
-
-    Raises:
-        ValueError: an unknown status.
+        frame: a `scoreboard`.
     """
-    if unknown := set(frame["status"]) - set(STATUS_COLOURS):
-        raise ValueError(f"unknown status {', '.join(sorted(map(str, unknown)))}")
     names = list(dict.fromkeys(frame["artefact"]))[::-1]
     fig, (left, right) = panels(2, (9.0, 1.6 + 0.4 * len(names)), sharey=True)
-    counts = frame.groupby(["artefact", "status"]).size().unstack(fill_value=0)
+    counts = pd.crosstab(frame["artefact"], frame["status"])
     counts = counts.reindex(index=names, columns=list(STATUS_COLOURS), fill_value=0)
-    start = np.zeros(len(names))
-    for status, color in STATUS_COLOURS.items():
-        bars = left.barh(names, counts[status], left=start, color=color, label=status, height=0.6)
+    counts.plot.barh(ax=left, stacked=True, color=STATUS_COLOURS, width=0.6, legend=False)
+    for status, bars in zip(counts, left.containers, strict=True):
         texts = [str(count or "") for count in counts[status]]
         ink = DARK if status == "not run" else "white"
         left.bar_label(bars, texts, label_type="center", fontsize=9, color=ink)
-        start += counts[status].to_numpy()
-    left.set(xlabel="reported numbers")
+    left.set(xlabel="reported numbers", ylabel="")
     run = frame[frame["ours"].notna()]
     if len(run):
-        colours = run["status"].map(STATUS_COLOURS)
-        right.scatter(run["ours"] - run["reported"], run["artefact"], s=28, alpha=0.8, c=colours)
+        heights, colours = run["artefact"].map(names.index), run["status"].map(STATUS_COLOURS)
+        right.scatter(run["ours"] - run["reported"], heights, s=28, alpha=0.8, c=colours)
         right.axvline(0, color=GREY, linewidth=1, zorder=0)
     else:
         note(right, "none run in this suite")
@@ -190,5 +162,6 @@ def plot_scoreboard(frame: pd.DataFrame) -> Figure:
     right.tick_params(axis="y", length=0)
     for ax in (left, right):
         ax.grid(axis="y", visible=False)
+        ax.yaxis.set_minor_locator(NullLocator())  # pandas sets one
     legend_above(fig)
     return fig

@@ -8,9 +8,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.figure import Figure
 
-from hume_turtle.reporting.names import method_name, spaces_name, words
+from hume_turtle.reporting.names import method_name, spaces_name
 from hume_turtle.reporting.style import COLOURS, GREY, MARKERS, RUN_METHODS, panels, pearson
 
 
@@ -38,14 +39,9 @@ def plot_training(history: Mapping[str, Any], accuracy: Any = None, steps: Any =
         history: name -> (T,) or (runs, T); e.g. objective and entropy. Runs are drawn faintly,
             their mean boldly.
         accuracy: (S,) or (runs, S) cluster accuracy as a fraction; for the reader only.
-        steps: (S,) the outer iterations of `accuracy`; 1..S by default.
-
-    Raises:
-        ValueError: nothing to draw.
+        steps: (S,) the outer iterations of `accuracy`.
     """
-    if not history:
-        raise ValueError("history is empty: nothing to draw")
-    curves = [(words(name), np.atleast_2d(values), None, None) for name, values in history.items()]
+    curves = [(name, np.atleast_2d(values), None, None) for name, values in history.items()]
     if accuracy is not None:  # dots where it was measured
         curves.append(("cluster accuracy (%)", 100 * np.atleast_2d(accuracy), steps, "o"))
     fig, axes = panels(len(curves), (7.0, 0.7 + 1.6 * len(curves)), columns=1, sharex=True)
@@ -64,13 +60,7 @@ def plot_training(history: Mapping[str, Any], accuracy: Any = None, steps: Any =
     return fig
 
 
-def plot_correlation(
-    objective: Sequence[float],
-    accuracy: Sequence[float],
-    groups: Sequence[str] | None = None,
-    *,
-    xlabel: str = "objective (lower is better)",
-) -> Figure:
+def plot_correlation(objective, accuracy, groups, *, xlabel: str) -> Figure:
     """An objective against cluster accuracy, one point per labeling, with Pearson's r.
 
     Args:
@@ -78,26 +68,16 @@ def plot_correlation(
         accuracy: (m,) cluster accuracies, fractions.
         groups: (m,) what each labeling is, e.g. `true labels`; gives colour and marker, a method
             those it has in the other figures.
-
-    Raises:
-        ValueError: lengths differ, or fewer than two points.
+        xlabel: what the objective is.
     """
-    x, y = np.asarray(objective, float), 100 * np.asarray(accuracy, float)
-    names = np.full(len(x), "") if groups is None else np.asarray(groups).astype(str)
-    if not len(x) == len(y) == len(names) or len(x) < 2:
-        raise ValueError(
-            f"need two points or more and equal lengths: {len(x)} objectives, {len(y)} "
-            f"accuracies, {len(names)} groups"
-        )
     fig, ax = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
-    _draw_correlation(ax, x, y, names)
+    _draw_correlation(ax, np.asarray(objective), 100 * np.asarray(accuracy), np.asarray(groups))
     ax.set(xlabel=xlabel, ylabel="cluster accuracy (%)")
-    if groups is not None:
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return fig
 
 
-def plot_selection(frame: pd.DataFrame, group: str = "warm_start") -> Figure:
+def plot_selection(frame: pd.DataFrame) -> Figure:
     """Generalization score against cluster accuracy over a grid of settings, one point per fit.
 
     One panel for each dataset and space combination, with Pearson's r. A ring marks the fit with
@@ -105,23 +85,15 @@ def plot_selection(frame: pd.DataFrame, group: str = "warm_start") -> Figure:
 
     Args:
         frame: one row per fit, with columns `dataset`, `spaces`, `generalization_score` and
-            `cluster_accuracy` (fractions), and the settings.
-        group: the column that gives colour and marker.
-
-    Raises:
-        ValueError: no rows, or a column is missing.
+            `cluster_accuracy` (fractions), and `warm_start`, which gives colour and marker.
     """
-    columns = ["dataset", "spaces", "generalization_score", "cluster_accuracy", group]
-    if missing := [name for name in columns if name not in frame]:
-        raise ValueError(f"missing columns: {', '.join(missing)}")
-    if frame.empty:
-        raise ValueError("no fits: nothing to draw")
     fits = list(frame.groupby(["dataset", "spaces"], sort=False))
     fig, axes = panels(len(fits), (1.2 + 4.0 * len(fits), 4.0))
     for ax, ((dataset, spaces), rows) in zip(axes, fits, strict=True):
         score = 100 * rows["generalization_score"].to_numpy()
         accuracy = 100 * rows["cluster_accuracy"].to_numpy()
-        _draw_correlation(ax, score, accuracy, [f"{words(group)}: {v}" for v in rows[group]])
+        starts = ("warm start: " + rows["warm_start"].astype(str)).to_numpy()
+        _draw_correlation(ax, score, accuracy, starts)
         best = int(np.argmax(score))
         ring = {"s": 190, "facecolor": "none", "edgecolor": COLOURS[1], "linewidth": 1.8}
         ax.scatter(score[best], accuracy[best], **ring, label="chosen, without labels")
@@ -131,18 +103,14 @@ def plot_selection(frame: pd.DataFrame, group: str = "warm_start") -> Figure:
     return fig
 
 
-def _draw_correlation(ax, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
+def _draw_correlation(ax, x: np.ndarray, y: np.ndarray, names: np.ndarray) -> None:
     """Points, whose names give colour and marker; their regression line, and r as the title."""
-    known = np.isfinite(x) & np.isfinite(y)
-    x, y, names = x[known], y[known], np.asarray(names)[known]
     others = [name for name in dict.fromkeys(names) if name not in RUN_METHODS]
     dots = {"s": 36, "alpha": 0.8, "edgecolor": "white", "linewidth": 0.5}
     for name in dict.fromkeys(names):
         look = RUN_METHODS.index(name) if name in RUN_METHODS else (6 - others.index(name)) % 7
         dots |= {"color": COLOURS[look], "marker": MARKERS[look]}
         ax.scatter(x[names == name], y[names == name], **dots, label=method_name(name) or None)
-    if len(x) > 1 and np.ptp(x) > 0:
-        ends = np.array([x.min(), x.max()])
-        line = np.polyval(np.polyfit(x, y, 1), ends)
-        ax.plot(ends, line, color=GREY, linewidth=1.2, zorder=1)
+    line = {"color": GREY, "linewidth": 1.2, "zorder": 1}
+    seaborn.regplot(x=x, y=y, scatter=False, ci=None, line_kws=line, ax=ax)
     ax.set_title(pearson(x, y, "labelings"))
