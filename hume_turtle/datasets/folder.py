@@ -130,21 +130,14 @@ def files_of(folder: Path, classes: list[str]) -> list[list[str]]:
     loose = [str(folder / file) for file in listing(folder)[1]]
     if (classes and loose) or (own and not classes):
         raise ValueError(f"{folder}: class sub-folders in only one of train/ and test/")
-    check_classes(folder, own, classes)
-    by_class = dict(zip(own, class_files(folder, own)))
-    for name in own:
-        if not by_class[name]:
-            raise FileNotFoundError(f"{folder / name}: a class without images{READ}")
     if not loose and not own:
         raise FileNotFoundError(f"{folder}: no images{READ}")
-    return [by_class.get(name, []) for name in classes] if classes else [loose]
-
-
-def check_classes(folder: Path, own: list[str], classes: list[str]) -> None:
-    """Raise ValueError for class sub-folders that training does not have or that have their own."""
-    for name in own:
+    by_class = dict(zip(own, class_files(folder, own)))
+    for name, files in by_class.items():
         if name not in classes:
             raise ValueError(f"{folder / name}: the training images have no class {name!r}")
-        deeper = listing(folder / name)[0]
-        if deeper:
-            raise ValueError(f"{folder / name / deeper[0]} lies deeper than a class sub-folder")
+        for deeper in listing(folder / name)[0]:
+            raise ValueError(f"{folder / name / deeper} lies deeper than a class sub-folder")
+        if not files:
+            raise FileNotFoundError(f"{folder / name}: a class without images{READ}")
+    return [by_class.get(name, []) for name in classes] if classes else [loose]

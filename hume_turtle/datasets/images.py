@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,27 +30,31 @@ class FileImages(Sequence):
 
     Palettes, transparency and other modes become RGB before anything is resized, as torchvision's
     datasets have it.
-
-    Attributes:
-        paths: of the files, in order.
     """
 
-    def __init__(self, paths: Sequence[str | Path]) -> None:
-        self.paths = tuple(Path(path) for path in paths)
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        # One array of bytes, not a million objects: reading an object writes its reference count,
+        # so every forked loader worker would come to hold a copy of all of them.
+        self._paths = np.array([os.fsencode(path) for path in paths], bytes)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._paths)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Of the files, in order."""
+        return [Path(self.source(index)) for index in range(len(self))]
 
     def __getitem__(self, index: int):
         from PIL import Image
 
-        with Image.open(self.paths[index]) as image:
+        with Image.open(self.source(index)) as image:
             image.load()
             return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
     def source(self, index: int) -> str:
         """Where an image comes from, for messages."""
-        return str(self.paths[index])
+        return os.fsdecode(self._paths[index])
 
 
 class JoinedImages(Sequence):
@@ -106,9 +111,6 @@ class ImageDataset:
 
     def __getitem__(self, index: int):
         return self.images[index]
-
-    def __iter__(self) -> Iterator:
-        return (self.images[index] for index in range(len(self)))
 
     def source(self, index: int) -> str:
         """Where an image comes from, for messages: its file, or its number."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,22 +26,25 @@ BIRDSNAP_TEST = 5  # images per class
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # FER2013's 0 to 6
 
 
-@dataclass(frozen=True)
-class Manual:
+class Manual(NamedTuple):
     """A dataset that requires a manual download.
 
     Attributes:
-        folder: where it lies, under the root of all datasets.
         source: where to get it.
-        layout: what must lie in `folder`.
+        layout: what must lie in its folder.
         checked: the counts that are then checked.
+        place: the name of its folder under the root of all datasets, where it is another.
     """
 
     name: str
-    folder: str
     source: str
     layout: str
     checked: str
+    place: str = ""
+
+    @property
+    def folder(self) -> str:
+        return self.place or self.name
 
     def under(self, root: Path | None) -> Path:
         """The dataset's folder. Raises ValueError without a root, FileNotFoundError if missing."""
@@ -74,16 +77,15 @@ class Manual:
 
 CARS = Manual(
     "cars",
-    "stanford_cars",
     "Kaggle, dataset jessicali9530/stanford-cars-dataset (the images; Stanford's own page is "
     "gone), and from the issue github.com/pytorch/vision/issues/7545 the archive car_devkit.tgz "
     "and the file cars_test_annos_withlabels.mat",
     "cars_train/*.jpg, cars_test/*.jpg (Kaggle's archive nests each once more: move the images "
     "up), devkit/cars_train_annos.mat, devkit/cars_meta.mat and cars_test_annos_withlabels.mat",
     "8144 train and 8041 test images of 196 classes",
+    place="stanford_cars",
 )
 FER2013 = Manual(
-    "fer2013",
     "fer2013",
     "Kaggle, competition challenges-in-representation-learning-facial-expression-recognition-"
     "challenge, archive fer2013.tar.gz or file icml_face_data.csv (train.csv and test.csv alone "
@@ -93,14 +95,12 @@ FER2013 = Manual(
 )
 RESISC45 = Manual(
     "resisc45",
-    "resisc45",
     "the archive NWPU-RESISC45.rar, linked from "
     "gcheng-nwpu.github.io (direct: 1drv.ms/u/s!AmgKYzARBl5ca3HNaHIlzp_IXjs)",
     "NWPU-RESISC45/<class>/<class>_001.jpg to _700.jpg",
     "25200 train and 6300 test images of 45 classes",
 )
 HATEFULMEMES = Manual(
-    "hatefulmemes",
     "hatefulmemes",
     "Kaggle, dataset parthplc/facebook-hateful-meme-dataset (folder data/), or DrivenData, "
     "competition Hateful Memes, after accepting its licence",
@@ -109,7 +109,6 @@ HATEFULMEMES = Manual(
 )
 BIRDSNAP = Manual(
     "birdsnap",
-    "birdsnap",
     "thomasberg.org/datasets/birdsnap/1.1/birdsnap.tgz, and the images that its get_birdsnap.py "
     "(Python 2) downloads",
     "download/images/<species>/*.jpg",
@@ -117,7 +116,6 @@ BIRDSNAP = Manual(
     "so the number of images is reported, not required",
 )
 IMAGENET = Manual(
-    "imagenet",
     "imagenet",
     "image-net.org, challenge ILSVRC 2012, after registration: ILSVRC2012_img_train.tar, "
     "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, unpacked, those inside the first too",
@@ -154,25 +152,12 @@ def fer2013(split: str, root: Path | None, download: bool) -> ImageDataset:
     known = [name for name in ("fer2013.csv", "icml_face_data.csv") if (folder / name).exists()]
     path = FER2013.require(folder, known[:1] or ["fer2013.csv"])[0]
     usage = {"train": "Training", "test": "PrivateTest"}[split]
-    table = pd.read_csv(path, skipinitialspace=True)  # one of the two has spaces in its header
-    absent = {"emotion", "pixels", "Usage"}.difference(table.columns)
-    if absent:
-        raise ValueError(f"{path} has no column {', '.join(sorted(absent))}")
+    columns = ["emotion", "pixels", "Usage"]  # with spaces in the header of one of the two
+    table = pd.read_csv(path, skipinitialspace=True, usecols=columns)
     rows = table[table["Usage"] == usage]
-    pixels = [face(text, f"{path}, line {row + 2}") for row, text in rows["pixels"].items()]
-    images = ArrayImages(np.array(pixels, np.uint8).reshape(-1, 48, 48))
+    pixels = np.stack([np.fromstring(text, np.uint8, sep=" ") for text in rows["pixels"]])
+    images = ArrayImages(pixels.reshape(-1, 48, 48))
     return ImageDataset("fer2013", split, images, rows["emotion"].to_numpy(np.int64), EMOTIONS)
-
-
-def face(text: str, place: str) -> np.ndarray:
-    """The (48, 48) uint8 pixels that a text of 2304 numbers gives, row by row."""
-    try:
-        values = np.fromstring(text, np.int16, sep=" ")  # a tenth of the time of split and int
-    except ValueError:
-        values = np.empty(0)
-    if values.size != 48 * 48 or values.min() < 0 or values.max() > 255:
-        raise ValueError(f"{place}: these are not 2304 pixels from 0 to 255")
-    return values.astype(np.uint8).reshape(48, 48)
 
 
 def resisc45(split: str, root: Path | None, download: bool) -> ImageDataset:
@@ -243,7 +228,7 @@ def imagenet(split: str, root: Path | None, download: bool) -> ImageDataset:
     wnids = sorted({wnid for place in places for wnid in listing(place)[0]} or words)
     own, flat = listing(folder / part)
     if split == "test" and flat and not own:
-        by_class = by_truth(folder / part, flat, truth, wnids)
+        by_class = by_truth(folder / part, flat, truth)
     else:
         by_class = dict(zip(own, class_files(folder / part, own)))
     paths, labels = labelled([by_class.get(wnid, []) for wnid in wnids])
@@ -253,20 +238,14 @@ def imagenet(split: str, root: Path | None, download: bool) -> ImageDataset:
     return of_files("imagenet", split, paths, labels, class_names)
 
 
-def by_truth(
-    folder: Path, files: list[str], truth: list[str], wnids: list[str]
-) -> dict[str, list[str]]:
-    """Paths by wnid of ILSVRC2012_val_00000001.JPEG and so on, `truth` the wnid of each number."""
+def by_truth(folder: Path, files: list[str], truth: list[str]) -> dict[str, list[str]]:
+    """Paths by wnid of ILSVRC2012_val_00000001.JPEG and so on, `truth` the wnid of each."""
     if not truth:
         raise IMAGENET.missing(folder, "has no class sub-folders and there is no devkit")
-    by_class = {wnid: [] for wnid in wnids}
-    for file in files:
-        number = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.\w+", file)
-        if not number or not 1 <= int(number[1]) <= len(truth):
-            raise ValueError(f"{folder / file} is none of the {len(truth)} validation images")
-        wnid = truth[int(number[1]) - 1]
-        if wnid not in by_class:
-            raise ValueError(f"{folder / file} is of class {wnid}, which train/ does not have")
+    if len(files) != len(truth):
+        raise ValueError(f"{folder} has {len(files)} images; the devkit has labels of {len(truth)}")
+    by_class = defaultdict(list)
+    for file, wnid in zip(files, truth):
         by_class[wnid].append(str(folder / file))
     return by_class
 

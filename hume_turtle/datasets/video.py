@@ -5,6 +5,7 @@ Decoding needs PyAV: `pip install "hume-turtle[video]"`. Labels do not.
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ VIDEO_SUFFIXES = (".avi", ".mkv", ".mp4", ".webm")
 
 UCF101 = Manual(
     "ucf101",
-    "ucf101",
     "www.crcv.ucf.edu/data/UCF101.php, archives UCF101.rar and "
     "UCF101TrainTestSplits-RecognitionTask.zip",
     "UCF-101/<class>/*.avi and, in ucfTrainTestlist/, classInd.txt, trainlist01.txt and "
@@ -25,7 +25,6 @@ UCF101 = Manual(
     "9537 train and 3783 test clips of 101 classes",
 )
 KINETICS700 = Manual(
-    "kinetics700",
     "kinetics700",
     "github.com/cvdfoundation/kinetics-dataset, version 700-2020: the archives that "
     "s3.amazonaws.com/kinetics/700_2020/train/k700_2020_train_path.txt and "
@@ -40,7 +39,7 @@ class VideoFrames(FileImages):
     """PIL images: the middle frames of videos, decoded on access."""
 
     def __getitem__(self, index: int):
-        return middle_frame(self.paths[index])
+        return middle_frame(self.source(index))
 
 
 def middle_frame(path: str | Path):
@@ -62,8 +61,7 @@ def middle_frame(path: str | Path):
             with av.open(str(path)) as container:
                 n_frames = sum(1 for _ in container.decode(video=0))
             with av.open(str(path)) as container:
-                frames = enumerate(container.decode(video=0))
-                frame = next((frame for i, frame in frames if i == n_frames // 2), None)
+                frame = next(islice(container.decode(video=0), n_frames // 2, None), None)
     except (av.FFmpegError, IndexError) as error:  # IndexError: there is no stream of video
         raise OSError(f"{path}: the video cannot be decoded ({error})") from error
     if frame is None:

@@ -35,18 +35,20 @@ class Encoder:
     network: nn.Module
     encode_text: Callable[[list[str]], Tensor] | None = None
 
-    def to(self, device: str | torch.device, dtype: str | torch.dtype | None = None) -> Encoder:
+    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Encoder:
         """Move the network to a device, in place, and to a precision if one is given.
 
-        dtype: "fp32", "fp16" or "bf16", or the torch dtype of one of these; all of them work on a
-        CPU too, the short ones slowly. The returned encoder's settings say which. `pixels` has no
-        network and stays fp32. Raises ValueError for another dtype.
+        dtype: one of `DTYPES`; all of them work on a CPU too, the short ones slowly. The returned
+        encoder's settings say which. `pixels` has no network and stays fp32. Raises ValueError for
+        another dtype.
         """
-        name = dtype_name(dtype)
-        self.network.to(device, DTYPES.get(name))
-        if name is None or next(self.network.parameters(), None) is None:
+        names = {known: name for name, known in DTYPES.items()}
+        if dtype is not None and dtype not in names:
+            raise ValueError(f"unknown dtype {dtype!r}; choose from {', '.join(map(str, names))}")
+        self.network.to(device, dtype)
+        if dtype is None or next(self.network.parameters(), None) is None:
             return self
-        return replace(self, settings={**self.settings, "dtype": name})
+        return replace(self, settings={**self.settings, "dtype": names[dtype]})
 
     @property
     def dtype(self) -> torch.dtype:
@@ -57,16 +59,6 @@ class Encoder:
     def encode(self, batch: Tensor) -> Tensor:
         """Preprocessed images (B, ...) on the network's device → (B, dim) float32."""
         return self.network(batch.to(self.dtype)).float()
-
-
-def dtype_name(dtype: str | torch.dtype | None) -> str | None:
-    """The short name of a dtype, None for None. Raises ValueError if it is none of `DTYPES`."""
-    for name, known in DTYPES.items():
-        if dtype in (name, known):
-            return name
-    if dtype is None:
-        return None
-    raise ValueError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
 
 
 def unknown(name: str, names: Iterable[str], choices: str = "") -> ValueError:

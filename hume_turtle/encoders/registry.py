@@ -12,13 +12,12 @@ from pathlib import Path
 
 from torch import nn
 
+from hume_turtle.checks import check_choice
 from hume_turtle.encoders import clip, timm_models
 from hume_turtle.encoders.encoder import Encoder, unknown
 from hume_turtle.pretraining.augmentations import image_tensor, preprocess
 from hume_turtle.pretraining.checkpoints import load_checkpoint
 from hume_turtle.pretraining.letters import ink_tensor
-
-WEIGHTS = ("pretrained", "random")
 
 
 def load_encoder(
@@ -41,8 +40,7 @@ def load_encoder(
     holds another encoder, and random weights where there are none; FileNotFoundError where the
     file is not there or the weights cannot be fetched.
     """
-    if weights not in WEIGHTS:
-        raise ValueError(f"unknown weights {weights!r}; choose from {', '.join(WEIGHTS)}")
+    check_choice("weights", weights, ("pretrained", "random"))
     if weights == "random" and checkpoint is not None:
         raise ValueError(f"weights are random or from {checkpoint}, not both")
     if weights == "random" and name in BUILDERS:

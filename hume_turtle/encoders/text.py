@@ -19,11 +19,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,13 +38,11 @@ SPLIT = "text"  # the place of a split in the cache
 PROMPTS = files("hume_turtle.encoders") / "prompts"
 
 
-@dataclass(frozen=True)
-class Prompts:
+class Prompts(NamedTuple):
     """What CLIP is told about a dataset.
 
     Attributes:
         source: where the names and templates were published.
-        note: what differs from there, and what the keys are.
         templates: texts with one `{}`, the place of a class's name.
         keys: the dataset's own names of its classes, in the order of the labels.
         names: for each class one or several names, as the prompts have them.
@@ -52,11 +50,10 @@ class Prompts:
     """
 
     source: str
-    note: str
-    templates: tuple[str, ...]
-    keys: tuple[str, ...]
-    names: tuple[tuple[str, ...], ...]
-    aliases: tuple[tuple[str, ...], ...]
+    templates: list[str]
+    keys: list[str]
+    names: list[list[str]]
+    aliases: list[list[str]]
 
     def of_class(self, label: int) -> list[str]:
         """Every name of a class in every template."""
@@ -80,16 +77,18 @@ def load_prompts(dataset: str) -> Prompts:
     classes = content["classes"]
     return Prompts(
         content["source"],
-        content["note"],
-        tuple(content["templates"]),
-        tuple(entry["key"] for entry in classes),
-        tuple(tuple(entry["names"]) for entry in classes),
-        tuple(tuple(entry.get("aliases", ())) for entry in classes),
+        content["templates"],
+        keys=[entry["key"] for entry in classes],
+        names=[entry["names"] for entry in classes],
+        aliases=[entry.get("aliases", []) for entry in classes],
     )
 
 
 def imagenet_prompts() -> Prompts:
-    """open_clip's copy of the list, keyed by timm's list of WordNet numbers in sorted order."""
+    """open_clip's copy of the list, keyed by timm's list of WordNet numbers in sorted order.
+
+    Aliases are the numbers' synonyms. Two names stand for two classes each: missile, sunglasses.
+    """
     from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
     from timm.data import ImageNetInfo
 
@@ -97,12 +96,10 @@ def imagenet_prompts() -> Prompts:
     return Prompts(
         "https://github.com/openai/CLIP/blob/main/notebooks/Prompt_Engineering_for_ImageNet.ipynb, "
         "in open_clip",
-        "Keys are WordNet numbers, aliases their synonyms. Two names stand for two classes each: "
-        "missile and sunglasses.",
-        tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES),
-        tuple(info.label_names()),
-        tuple((name,) for name in IMAGENET_CLASSNAMES),
-        tuple((synonyms,) for synonyms in info.label_descriptions(detailed=False)),
+        [template("{}") for template in OPENAI_IMAGENET_TEMPLATES],
+        keys=info.label_names(),
+        names=[[name] for name in IMAGENET_CLASSNAMES],
+        aliases=[[synonyms] for synonyms in info.label_descriptions(detailed=False)],
     )
 
 

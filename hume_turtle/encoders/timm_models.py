@@ -33,8 +33,12 @@ MODELS = {
     "dino-vit-b-16": "timm:vit_base_patch16_224.dino",
     "bit": "timm:resnetv2_50x1_bit.goog_in21k",
 }
-RESIZE, CROP = 256, 224  # pixels, of DINOv2 and DINO
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+DINO_IMAGES = {  # of DINOv2 and DINO; both have ImageNet's mean and std in timm as well
+    "input_size": (3, 224, 224),
+    "crop_pct": 224 / 256,
+    "crop_mode": "center",
+    "interpolation": "bicubic",
+}
 
 
 def build(name: str, checkpoint: str | Path | None, weights: str, **config: Any) -> Encoder:
@@ -55,9 +59,8 @@ def build(name: str, checkpoint: str | Path | None, weights: str, **config: Any)
         read=lambda network: converted(read_weights(checkpoint), network, checkpoint),
     )
     if name.startswith("dinov2-"):
-        resize_positions(model, CROP)
-    dino = name.startswith(("dino-", "dinov2-"))
-    preprocess, shown = dino_preprocess() if dino else timm_preprocess(model)
+        resize_positions(model, DINO_IMAGES["input_size"][-1])
+    preprocess, shown = preprocessing(name, model)
     settings = {
         "library": "timm",
         "architecture": model.pretrained_cfg["architecture"],
@@ -133,32 +136,18 @@ def to_rgb(image: Any) -> Any:
     return image.convert("RGB")
 
 
-def dino_preprocess() -> tuple[Callable[[Any], Tensor], dict[str, Any]]:
-    """TURTLE's preprocessing for DINOv2, and its settings."""
-    from torchvision import transforms
-
-    bicubic = transforms.InterpolationMode.BICUBIC
-    steps = [
-        transforms.Resize(RESIZE, interpolation=bicubic),
-        transforms.CenterCrop(CROP),
-        to_rgb,
-        transforms.ToTensor(),
-        transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-    ]
-    shown = {"image_size": CROP, "resize": RESIZE, "interpolation": bicubic.value}
-    return transforms.Compose(steps), shown
-
-
-def timm_preprocess(model: nn.Module) -> tuple[Callable[[Any], Tensor], dict[str, Any]]:
-    """What timm states for the model's weights, after RGB, and its settings."""
+def preprocessing(name: str, model: nn.Module) -> tuple[Callable[[Any], Tensor], dict[str, Any]]:
+    """The preprocessing of an encoder's images and its settings."""
     from timm.data import create_transform, resolve_model_data_config
-    from torchvision.transforms import Compose
 
-    stated = resolve_model_data_config(model)
+    dino = name.startswith(("dino-", "dinov2-"))
+    stated = resolve_model_data_config(model) | (DINO_IMAGES if dino else {})
+    transform = create_transform(**stated, is_training=False)
+    transform.transforms.insert(2 if dino else 0, to_rgb)  # after resizing and cropping, or first
     shown = {
         "image_size": stated["input_size"][-1],
         "crop_fraction": stated["crop_pct"],
         "crop_mode": stated["crop_mode"],
         "interpolation": stated["interpolation"],
     }
-    return Compose([to_rgb, create_transform(**stated, is_training=False)]), shown
+    return transform, shown

@@ -75,7 +75,12 @@ def read_weights(path: str | Path, published_sha256: str | None = None) -> State
         if path.suffix == ".safetensors":
             content = load_file(path)
         elif is_torchscript(path):
-            content = read_published_archive(path, published_sha256)
+            if published_sha256 is None or file_sha256(path) != published_sha256:
+                raise ValueError(
+                    f"{path} is a TorchScript archive, which is a program, and its SHA-256 is not "
+                    f"that published for this model ({published_sha256}); save its state dict"
+                )
+            content = torch.jit.load(path, map_location="cpu").state_dict()
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
@@ -96,31 +101,13 @@ def is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def read_published_archive(path: Path, published_sha256: str | None) -> State:
-    """The state dict of a TorchScript archive whose checksum is the published one."""
-    if published_sha256 is None or file_sha256(path) != published_sha256:
-        raise ValueError(
-            f"{path} is a TorchScript archive, which is a program, and its SHA-256 is not the one "
-            f"published for this model ({published_sha256}); save its state dict instead"
-        )
-    return torch.jit.load(path, map_location="cpu").state_dict()
-
-
 def load_weights(network: nn.Module, state: State, path: str | Path) -> None:
     """Put weights into a network. Raises ValueError if the names or shapes are another model's."""
     try:
-        missing, unexpected = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # tensors of other shapes, all of them listed
+        network.load_state_dict(state)
+    except RuntimeError as error:
         fault = shorten(str(error), 400)
         raise ValueError(f"{path} holds another model's weights: {fault}") from None
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    faults = [
-        f"{len(keys)} {kind} keys ({shorten(', '.join(keys), 120)})"
-        for kind, keys in (("missing", missing), ("unexpected", unexpected))
-        if keys
-    ]
-    if faults:
-        raise ValueError(f"{path} holds another model's weights: {'; '.join(faults)}")
 
 
 def origin(checkpoint: str | Path | None, weights: str) -> dict[str, Any]:

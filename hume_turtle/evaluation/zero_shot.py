@@ -6,12 +6,8 @@ An image goes to the class whose text embedding has the largest cosine with its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-from scipy.special import softmax
 
-LOGIT_SCALE = 100.0  # CLIP's temperature 1/100: its training stopped there (CLIP, Section 2.5)
 BLOCK = 2**22  # numbers held at a time, 16 MB in float32
 
 
@@ -33,21 +29,15 @@ class ZeroShot:
         features: an array, or a list of one, as the other models take spaces.
         """
         (features,) = features if isinstance(features, (list, tuple)) else (features,)
-        return np.concatenate([cosines.argmax(axis=1) for cosines in self._cosines(features)])
-
-    def predict_proba(self, features: np.ndarray) -> np.ndarray:
-        """Probabilities (n, C) float32: softmax of the cosines times CLIP's logit scale, 100."""
-        parts = [softmax(LOGIT_SCALE * cosines, axis=1) for cosines in self._cosines(features)]
-        return np.concatenate(parts)
-
-    def _cosines(self, features: np.ndarray) -> Iterator[np.ndarray]:
-        """Cosines (rows, C) of blocks of rows, so that memory does not grow with n · d."""
         n_classes, dim = self.text_features.shape
         if features.ndim != 2 or features.shape[1] != dim:
             raise ValueError(f"image features are (n, {dim}), got shape {features.shape}")
-        size = max(1, BLOCK // max(n_classes, dim))
-        for start in range(0, max(1, len(features)), size):
-            yield _directions(features[start : start + size]) @ self.text_features.T
+        labels = np.empty(len(features), np.int64)
+        size = max(1, BLOCK // max(n_classes, dim))  # so that memory does not grow with n · d
+        for start in range(0, len(features), size):
+            rows = slice(start, start + size)
+            labels[rows] = (_directions(features[rows]) @ self.text_features.T).argmax(axis=1)
+        return labels
 
 
 def _directions(rows: np.ndarray) -> np.ndarray:

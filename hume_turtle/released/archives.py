@@ -30,16 +30,12 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 def open_archive(
     path: str | Path, name: str = "", limit: int | None = None
 ) -> Iterator[zipfile.ZipFile]:
-    """A zip archive whose members have been checked (see `check_members`).
+    """A zip archive in which every member is a plain file or folder inside it.
 
-    Args:
-        path: of the archive.
-        name: what messages call it; its path by default.
-        limit: on the bytes of all members together, uncompressed; `MAX_BYTES` by default.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a complete zip archive or has a member that is refused.
+    name: what messages call it; its path by default.
+    limit: on the bytes of all members together, uncompressed; `MAX_BYTES` by default.
+    Raises FileNotFoundError if there is no such file, ValueError if it is not a complete zip
+    archive or has a member that is refused.
     """
     name = name or str(path)
     if not Path(path).is_file():
@@ -49,26 +45,19 @@ def open_archive(
     except Exception as error:  # a damaged directory raises errors of a dozen kinds
         raise ValueError(f"{name} is not a complete zip archive: {error}") from error
     with archive:
-        check_members(archive, name, MAX_BYTES if limit is None else limit)
+        seen: set[str] = set()
+        for info in archive.infolist():
+            if fault := _fault(info):
+                raise ValueError(f"{name}: member {info.orig_filename!r} {fault}")
+            key = info.filename.rstrip("/").casefold()  # as file systems without case would see it
+            if key in seen:
+                raise ValueError(f"{name}: member {info.filename!r} appears twice")
+            seen.add(key)
+        total = sum(info.file_size for info in archive.infolist())
+        limit = MAX_BYTES if limit is None else limit
+        if total > limit:
+            raise ValueError(f"{name} would unpack to {total} bytes; the limit is {limit}")
         yield archive
-
-
-def check_members(archive: zipfile.ZipFile, name: str, limit: int) -> None:
-    """Raise ValueError unless every member is a plain file or folder inside the archive.
-
-    limit: on the bytes of all members together, uncompressed.
-    """
-    seen: set[str] = set()
-    for info in archive.infolist():
-        if fault := _fault(info):
-            raise ValueError(f"{name}: member {info.orig_filename!r} {fault}")
-        key = info.filename.rstrip("/").casefold()  # as file systems without case would see it
-        if key in seen:
-            raise ValueError(f"{name}: member {info.filename!r} appears twice")
-        seen.add(key)
-    total = sum(info.file_size for info in archive.infolist())
-    if total > limit:
-        raise ValueError(f"{name} would unpack to {total} bytes; the limit is {limit}")
 
 
 def _fault(info: zipfile.ZipInfo) -> str:
@@ -106,17 +95,10 @@ def unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path) -> I
 
 
 def open_array(path: Path, name: str, ndim: int, kinds: str) -> np.memmap:
-    """An unpacked .npy member as a read-only memory map.
+    """An unpacked .npy member as a read-only memory map, of a dtype such as "f" or "iu".
 
-    Args:
-        path: where it was unpacked.
-        name: of the member, for messages.
-        ndim: dimensions that it must have.
-        kinds: kinds of dtype that it may have, such as "f" or "iu".
-
-    Raises:
-        ValueError: for another file, shape or dtype, Python objects, or a file whose size is not
-            that of its array.
+    Raises ValueError for another file, shape or dtype, Python objects, or a file whose size is not
+    that of its array.
     """
     try:
         array = np.lib.format.open_memmap(path, mode="r")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,19 +14,22 @@ from hume_turtle.released.layouts import (
     Imported,
     matching,
     new_files,
-    our_dataset,
-    our_space,
+    ours,
     unknown_spaces,
 )
-from hume_turtle.storage.embeddings import embedding_path, file_statistics, labels_path
+from hume_turtle.storage.embeddings import (
+    embedding_path,
+    file_statistics,
+    labels_path,
+    write_sidecar,
+)
 
 SPLITS = {"train": "train", "test": "test", "traintest": "all"}
 EMBEDDING = re.compile(r"(?:.*/)?representations/([^/]+)/([^/]+?)(traintest|train|test)(_l2)?\.npy")
 LABELS = re.compile(r"(?:.*/)?labels/([^/]+?)(traintest|train|test)_targets\.npy")
 
 
-@dataclass(frozen=True)
-class Array:
+class Array(NamedTuple):
     """A member of HUME's data.zip and what it becomes; the space of labels is ""."""
 
     info: zipfile.ZipInfo
@@ -57,16 +59,9 @@ def import_hume_embeddings(
     the sidecar says which. `traintest` becomes the split "all" where train or test is missing and
     is skipped otherwise. Memory does not grow with the arrays.
 
-    Args:
-        archive: with `representations/<space>/<dataset><split>[_l2].npy` and
-            `labels/<dataset><split>_targets.npy`, under any folder.
-        output: folder that gets both.
-        overwrite: replace existing files.
-
-    Raises:
-        FileNotFoundError: if there is no archive.
-        ValueError: for an archive that is unsafe, incomplete or of another layout, arrays of other
-            kinds or unequal rows, and existing files. Then no file of `output` has changed.
+    archive: with `representations/<space>/<dataset><split>[_l2].npy` and
+        `labels/<dataset><split>_targets.npy`, under any folder.
+    Raises as `importers.import_released`, also for arrays of other kinds or unequal rows.
     """
     with open_archive(archive) as opened:
         arrays, notes = _choose(opened, archive)
@@ -93,7 +88,7 @@ def _choose(archive: zipfile.ZipFile, name: str | Path) -> tuple[list[Array], li
             space, dataset, split, l2 = match.groups()
         else:
             (dataset, split), space, l2 = match.groups(), "", None
-        splits = named.setdefault((our_dataset(dataset), space, bool(l2)), {})
+        splits = named.setdefault((ours(dataset), space, bool(l2)), {})
         if SPLITS[split] in splits:
             raise ValueError(f"{name} has {info.filename!r} twice, in different folders")
         splits[SPLITS[split]] = info
@@ -103,8 +98,8 @@ def _choose(archive: zipfile.ZipFile, name: str | Path) -> tuple[list[Array], li
         raw, unit = (named.get((dataset, space, l2), {}) for l2 in (False, True))
         splits = max(raw, unit, key=lambda s: ({"train", "test"} <= s.keys(), len(s)))
         wanted = splits.keys() - ({"all"} if {"train", "test"} <= splits.keys() else set())
-        ours = our_space(space) if space else ""
-        arrays += [Array(splits[s], dataset, ours, s, splits is unit) for s in sorted(wanted)]
+        space = ours(space) if space else ""
+        arrays += [Array(splits[s], dataset, space, s, splits is unit) for s in sorted(wanted)]
     if skipped := len(found) - len(arrays):
         notes.append(f"skipped {skipped} arrays: the same rows joined, or scaled to unit length")
     return arrays, notes
@@ -124,20 +119,16 @@ def _convert(archive: zipfile.ZipFile, array: Array, folder: Path) -> int:
         statistics = file_statistics(path)
         if not np.isfinite(statistics["mean_square"]):
             raise ValueError(f"member {name!r} holds NaN or infinite values")
-        sidecar = json.dumps({**_described(array, *source.shape), **statistics}, indent=2) + "\n"
-        path.with_suffix(".json").write_text(sidecar, encoding="utf-8")
+        described = {
+            "dataset": array.dataset,
+            "split": array.split,
+            "encoder": array.space,
+            "settings": {"source": name, "unit_length": array.unit_length},
+            "dtype": "float32",
+            "rows": source.shape[0],
+            "dimensions": source.shape[1],
+            "skipped": [],  # images without a row: none that is known
+            "versions": {},  # of the libraries that made it: not known
+        }
+        write_sidecar(path, {**described, **statistics})
     return len(source)
-
-
-def _described(array: Array, rows: int, dimensions: int) -> dict:
-    return {
-        "dataset": array.dataset,
-        "split": array.split,
-        "encoder": array.space,
-        "settings": {"source": array.info.filename, "unit_length": array.unit_length},
-        "dtype": "float32",
-        "rows": rows,
-        "dimensions": dimensions,
-        "skipped": [],  # images without a row: none that is known
-        "versions": {},  # of the libraries that made it: not known
-    }

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch.nn.utils import parametrizations
 
+from hume_turtle.checks import check_choice
 from hume_turtle.released.archives import as_matrix, open_archive, read_checkpoint
 from hume_turtle.released.embeddings import import_hume_embeddings
 from hume_turtle.released.layouts import (
     Imported,
     matching,
     new_files,
-    our_dataset,
-    our_space,
+    ours,
     unknown_spaces,
 )
 from hume_turtle.released.tasks import Task, task_path
@@ -44,14 +44,11 @@ def import_released(
       `2space/<phi1>_<phi2>/<dataset>.pt`, ... under any folder, each a dict `phi1`, `phi2`, ... of
       `weight` (C, d_k) and `bias` (C,), to saved tasks called `imported.npz`.
 
-    Raises:
-        FileNotFoundError: if there is no archive.
-        ValueError: for an unknown kind, an archive that is unsafe, incomplete or of another
-            layout, other content, rows that are not orthonormal, and existing files unless
-            `overwrite`. Then no file of `output` has changed.
+    Raises FileNotFoundError if there is no archive; ValueError for an unknown kind, an archive
+    that is unsafe, incomplete or of another layout, rows that are not orthonormal, and existing
+    files unless `overwrite`. Then no file of `output` has changed.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}; choose from {', '.join(KINDS)}")
+    check_choice("kind", kind, KINDS)
     if kind == "hume-embeddings":
         return import_hume_embeddings(archive, output, overwrite)
     layout, identify, read_heads = {
@@ -62,7 +59,7 @@ def import_released(
         found, notes = matching(opened, [layout], archive)
         named = [identify(match) for _, match in found]
         notes += unknown_spaces([space for _, _, spaces, _ in named for space in spaces])
-        tasks = [(m, our_dataset(d), tuple(map(our_space, names))) for m, d, names, _ in named]
+        tasks = [(m, ours(d), tuple(map(ours, names))) for m, d, names, _ in named]
         seeds = [seed for *_, seed in named]
         places = [task_path(d, m, spaces, seed) for (m, d, spaces), seed in zip(tasks, seeds)]
         size = sum(info.file_size for info, _ in found)  # a state is no smaller than its weights

@@ -46,20 +46,18 @@ class Imported(NamedTuple):
     notes: list[str]
 
 
-def our_dataset(name: str) -> str:
-    """The authors' name of a dataset as this project writes it; ValueError if nothing remains."""
-    return part(DATASETS.get(name, slug(name)))
+def ours(name: str) -> str:
+    """The authors' name of a dataset or space as this project writes it.
 
-
-def our_space(name: str) -> str:
-    """The authors' name of a space as this project writes it; ValueError if nothing remains."""
-    return part(SPACES.get(name, slug(name)))
+    Raises ValueError if nothing remains of it.
+    """
+    return part((DATASETS | SPACES).get(name, slug(name)))
 
 
 def unknown_spaces(spaces: Sequence[str]) -> list[str]:
     """A note for each of the authors' names that is not in `SPACES`."""
     unknown = sorted(set(spaces) - SPACES.keys())
-    return [f"unknown space {name!r}: imported as {our_space(name)!r}" for name in unknown]
+    return [f"unknown space {name!r}: imported as {ours(name)!r}" for name in unknown]
 
 
 def matching(
@@ -85,57 +83,30 @@ def matching(
 def new_files(
     root: str | Path, places: Sequence[Path], overwrite: bool = False, size: int = 0
 ) -> Iterator[Path]:
-    """A temporary folder whose files move to `root` when the block ends: all of them or none.
+    """A temporary folder whose files move to `root` when the block ends without an error.
 
     The block writes every file of `places`, paths relative to `root`, to the same path under the
-    temporary folder, which is on the same disk. On any error, an interrupt included, the temporary
-    folder is removed and every file under `root` is what it was.
+    temporary folder, which is on the same disk. After an error in the block every file under
+    `root` is what it was.
 
-    Args:
-        root: created if it does not exist.
-        places: what will be written.
-        overwrite: replace existing files instead of refusing.
-        size: bytes that the block may write, compared with the free space of the disk.
-
-    Raises:
-        ValueError: before the block, if a file already exists, two places are the same or the
-            disk has too little free space.
+    overwrite: replace existing files instead of refusing.
+    size: bytes that the block may write.
+    Raises ValueError before the block if a file already exists, two places are the same or the
+    disk has too little free space.
     """
     root = Path(root).absolute()
     twice = [str(place) for place, count in Counter(places).items() if count > 1]
     if twice:
         raise ValueError(f"more than one member would become {', '.join(twice)}")
-    _refuse_existing(root, places, overwrite)
+    for path in (root / place for place in places):
+        if path.is_dir() or (path.exists() and not overwrite):
+            raise ValueError(f"{path} already exists; pass --overwrite (overwrite=True)")
     near = next(folder for folder in (root, *root.parents) if folder.is_dir())
     free = shutil.disk_usage(near).free
     if size > free:
         raise ValueError(f"the import needs {size} bytes, but {near} has {free} free")
     with tempfile.TemporaryDirectory(prefix=".import-", dir=near) as folder:
-        new, old = Path(folder, "new"), Path(folder, "old")
-        new.mkdir()
-        yield new
-        _refuse_existing(root, places, overwrite)  # other programs may have written meanwhile
-        _publish(root, places, new, old)
-
-
-def _refuse_existing(root: Path, places: Sequence[Path], overwrite: bool) -> None:
-    for path in (root / place for place in places):
-        if path.is_dir() or (os.path.lexists(path) and not overwrite):
-            raise ValueError(f"{path} already exists; pass --overwrite (overwrite=True)")
-
-
-def _publish(root: Path, places: Sequence[Path], new: Path, old: Path) -> None:
-    """Move existing files to `old` and the new ones to `root`; on an error, move all back."""
-    try:
+        yield Path(folder)
         for place in places:
-            for source, target in ((root, old), (new, root)):
-                if os.path.lexists(source / place):
-                    (target / place).parent.mkdir(parents=True, exist_ok=True)
-                    os.replace(source / place, target / place)
-    except BaseException:
-        for place in places:
-            if os.path.lexists(old / place):
-                os.replace(old / place, root / place)
-            elif not os.path.lexists(new / place):
-                (root / place).unlink(missing_ok=True)
-        raise
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(Path(folder, place), root / place)

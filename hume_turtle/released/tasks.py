@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
+from hume_turtle.checks import check_choice
 from hume_turtle.estimators.hume import Hume
 from hume_turtle.estimators.turtle import Turtle
 from hume_turtle.estimators.voting import majority_vote, matched
@@ -49,39 +51,25 @@ class Task:
 
     def __post_init__(self):
         """Raises ValueError for weights that do not fit together."""
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+        check_choice("method", self.method, METHODS)
         shapes = [head.shape for head in self.heads]
-        if len(shapes) != len(self.inputs) or {len(shape) for shape in shapes} != {2}:
+        fits = len(shapes) == len(self.inputs) and len({shape[0] for shape in shapes}) == 1
+        if not fits or shapes[0][0] < 2 or not all(np.isfinite(head).all() for head in self.heads):
             raise ValueError(f"heads of shapes {shapes} for the spaces {', '.join(self.inputs)}")
-        if len({shape[0] for shape in shapes}) != 1 or shapes[0][0] < 2:
-            raise ValueError(f"heads of shapes {shapes}: every space needs the same >= 2 classes")
-        finite = all(np.isfinite(head).all() for head in self.heads)
-        if not finite or min(shape[1] for shape in shapes) <= (self.method == "turtle"):
-            raise ValueError(f"heads of shapes {shapes} are empty or not finite")
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The spaces that label rows: all of TURTLE's, HUME's first."""
         return self.spaces if self.method == "turtle" else self.spaces[:1]
 
-    @property
-    def place(self) -> tuple[str, str, tuple[str, ...]]:
-        """Dataset, method and spaces, which name its folder."""
-        return self.dataset, self.method, self.spaces
-
     def predict(self, spaces, device: str = "auto") -> np.ndarray:
         """Hard labels (n,) of rows: `argmax mean_k softmax(Z_k W_kᵀ + b_k)`, or `argmax Z_1 Wᵀ`.
 
         spaces: an array (n, d_k) for each of the `inputs`, on the scale of the encoders' output.
-        Raises ValueError for another number of spaces or other dimensions.
         """
-        classes = len(self.heads[0])
-        if self.method == "turtle":
-            model, heads = Turtle(classes, device=device), list(self.heads)
-        else:
-            model, heads = Hume(classes, device=device), [self.heads[0][None]]
-        model.heads_ = heads
+        turtle = self.method == "turtle"
+        model = (Turtle if turtle else Hume)(len(self.heads[0]), device=device)
+        model.heads_ = list(self.heads) if turtle else [self.heads[0][None]]
         return model.predict(spaces)
 
     def save(self, path: str | Path) -> None:
@@ -123,8 +111,8 @@ class Evaluation(NamedTuple):
         skipped: dataset, method, spaces, seed, reason: tasks that could not be evaluated.
     """
 
-    scores: object
-    skipped: object
+    scores: pd.DataFrame
+    skipped: pd.DataFrame
 
 
 def evaluate_tasks(
@@ -139,36 +127,24 @@ def evaluate_tasks(
     The embeddings must be those of the encoder that the task was found with: weights mean nothing
     in another space of the same width.
 
-    Args:
-        tasks: folder with saved tasks.
-        embeddings: root of the embedding cache.
-        labels: root of the true labels.
-        split: "train", "test" or "all", which is train followed by test where it has no file.
-        device: "auto", "cpu", "cuda", ...
-
-    Raises:
-        FileNotFoundError: if the folder has no tasks.
-        ValueError: for another split.
+    tasks, embeddings, labels: folders of saved tasks, the embedding cache and the true labels.
+    split: "train", "test" or "all", which is train followed by test where it has no file.
+    Raises FileNotFoundError if there are no tasks.
     """
-    import pandas as pd
-
-    if split not in ("train", "test", "all"):
-        raise ValueError(f"split must be train, test or all, got {split!r}")
+    check_choice("split", split, ("train", "test", "all"))
+    keys = ["dataset", "method", "spaces", "seed"]
     scores, skipped = [], []
     for folder, group in groupby(saved_tasks(tasks), key=lambda path: path.parent):
-        dataset, method, spaces = folder.parts[-3:]
-        keys = {"dataset": dataset, "method": method, "spaces": spaces}
         for seed, found in _evaluated(list(group), embeddings, labels, split, device):
-            row = {**keys, "seed": seed}
+            row = dict(zip(keys, (*folder.parts[-3:], seed)))
             if isinstance(found, str):
                 skipped.append({**row, "reason": found})
-            else:
-                row["split"] = split
-                scores += [{**row, "metric": key, "value": value} for key, value in found.items()]
-    names = ["dataset", "method", "spaces", "seed"]
+                continue
+            row["split"] = split
+            scores += [{**row, "metric": key, "value": value} for key, value in found.items()]
     return Evaluation(
-        pd.DataFrame(scores, columns=[*names, "split", "metric", "value"]),
-        pd.DataFrame(skipped, columns=[*names, "reason"]),
+        pd.DataFrame(scores, columns=[*keys, "split", "metric", "value"]),
+        pd.DataFrame(skipped, columns=[*keys, "reason"]),
     )
 
 
@@ -197,8 +173,6 @@ def _evaluated(
     for path in paths:
         try:
             task = Task.load(path)
-            if path.parts[-4:] != task_path(*task.place, path.stem).parts:
-                raise ValueError(f"{path} lies in the folder of another task than {task.place}")
             labeling = task.predict(rows(task.dataset, task.inputs), device)
             truth = true_labels(task.dataset)
             measures = evaluate(truth, labeling)

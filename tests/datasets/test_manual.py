@@ -138,20 +138,6 @@ def test_fer2013_takes_the_private_half_for_test(tmp_path, file, columns):
             assert (image.getpixel((0, 0)), image.getpixel((1, 0))) == (255, label)
 
 
-def test_a_face_of_another_size_is_reported_with_its_line(tmp_path):
-    faces(tmp_path / "fer2013", "fer2013.csv", ["emotion", "pixels", "Usage"])
-    with open(tmp_path / "fer2013/fer2013.csv", "a") as file:
-        file.write("1,0 0 300,Training\n")
-    with pytest.raises(ValueError, match=r"fer2013.csv, line 7: these are not 2304 pixels"):
-        load_dataset("fer2013", "train", tmp_path)
-
-
-@pytest.mark.parametrize("value", ["256", "-1", "x"])
-def test_a_pixel_out_of_range_is_refused(value):
-    with pytest.raises(ValueError, match="not 2304 pixels"):
-        manual.face(" ".join(["0"] * 2303 + [value]), "here")
-
-
 def test_resisc45_shuffles_sorted_files_class_by_class_with_one_generator(tmp_path):
     classes, folder = ["airplane", "golf_course"], tmp_path / "resisc45/NWPU-RESISC45"
     files = {c: [f"{c}_{i:03d}.jpg" for i in range(1, 21)] for c in classes}

@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision.transforms.functional import resize, to_tensor
 
 from hume_turtle.encoders import clip
+from hume_turtle.encoders.encoder import DTYPES
 from tests.helpers.shallow import (
     build_shallow,
     reference_preprocess,
@@ -118,7 +119,7 @@ def test_texts_and_images_share_a_space():
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
 def test_short_precisions_work_for_both_towers(dtype):
     exact = shallow_encoder("clip-vit-b-32")
-    short = build_shallow("clip-vit-b-32").to("cpu", dtype)
+    short = build_shallow("clip-vit-b-32").to("cpu", DTYPES[dtype])
     batch = torch.randn(2, 3, 224, 224)
     pairs = [(exact.encode(batch), short.encode(batch))]
     pairs += [(exact.encode_text(["a dog"]), short.encode_text(["a dog"]))]
@@ -154,7 +155,7 @@ def test_a_local_file_and_openais_archive(tmp_path, monkeypatch):
 
 def test_another_models_file_is_refused(tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "w.pt")
-    with pytest.raises(ValueError, match=r"w\.pt holds another model's weights: .*missing keys"):
+    with pytest.raises(ValueError, match=r"w\.pt holds another model's weights: .*Missing key"):
         build_shallow("clip-vit-b-32", tmp_path / "w.pt", "pretrained")
 
 

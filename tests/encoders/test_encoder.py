@@ -20,7 +20,7 @@ def encoder():
 
 @pytest.mark.parametrize(
     ("dtype", "name", "tolerance"),
-    [("fp16", "fp16", 2e-3), (torch.bfloat16, "bf16", 2e-2), (torch.float32, "fp32", 0)],
+    [(torch.float16, "fp16", 2e-3), (torch.bfloat16, "bf16", 2e-2), (torch.float32, "fp32", 0)],
 )
 def test_any_precision_gives_float32_rows_and_says_which_it_was(encoder, dtype, name, tolerance):
     batch = torch.randn(4, 3, 8, 8)
@@ -42,14 +42,14 @@ def test_a_move_without_a_precision_changes_nothing(encoder):
 
 def test_a_network_without_weights_has_no_precision():
     pixels = Encoder("pixels", None, {}, lambda image: image, nn.Flatten())
-    assert pixels.to("cpu", "fp16").settings == {}
+    assert pixels.to("cpu", torch.float16).settings == {}
     batch = torch.rand(2, 3, 4, 4)
     assert torch.equal(pixels.encode(batch), batch.flatten(1))
 
 
-@pytest.mark.parametrize("dtype", ["float8", torch.float64, 16])
+@pytest.mark.parametrize("dtype", ["fp16", torch.float64, 16])
 def test_another_precision_is_refused(encoder, dtype):
-    with pytest.raises(ValueError, match=r"unknown dtype .* choose from fp32, fp16, bf16"):
+    with pytest.raises(ValueError, match=r"unknown dtype .* choose from torch.float32, "):
         encoder.to("cpu", dtype)
 
 

@@ -123,7 +123,7 @@ def test_what_is_refused(checkpoints, tmp_path):
         load_encoder("clip")
     with pytest.raises(ValueError, match=r"did you mean clip-vit-l-14 or.* bit, .*timm:<name>"):
         load_encoder("clip-vit-l14")
-    with pytest.raises(ValueError, match=r"unknown weights 'none'; choose from pretrained, random"):
+    with pytest.raises(ValueError, match=r"weights='none' must be one of pretrained, random"):
         load_encoder("bit", weights="none")
     for name in ("pixels", "moco", "letters"):
         with pytest.raises(ValueError, match=rf"encoder '{name}' has no random weights"):

@@ -56,7 +56,6 @@ def test_every_dataset_of_the_papers_has_prompts_for_each_of_its_classes():
 def test_lists_are_well_formed(dataset):
     prompts = load_prompts(dataset)
     assert prompts.source.startswith("https://github.com/openai/CLIP/blob/main/")
-    assert prompts.note
     for template in prompts.templates:
         assert template.replace("{}", "", 1).isprintable()
         assert template.count("{}") == template.count("{") == template.count("}") == 1

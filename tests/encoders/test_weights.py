@@ -102,9 +102,7 @@ def test_weights_are_loaded_and_another_models_are_not():
         load_weights(network(5), source.state_dict(), "w.pt")
     renamed = dict(source.state_dict())
     renamed["2.weight"] = renamed.pop("1.weight")
-    with pytest.raises(
-        ValueError, match=r"1 missing keys \(1\.weight\); 1 unexpected keys \(2\.weight\)"
-    ):
+    with pytest.raises(ValueError, match=r"Missing key.*1\.weight.*Unexpected key.*2\.weight"):
         load_weights(target, renamed, "w.pt")
 
 

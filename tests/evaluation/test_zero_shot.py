@@ -18,19 +18,15 @@ def spaces():
     return texts, rng.normal(size=(23, 6)) * rng.uniform(0.1, 10, size=(23, 1))
 
 
-def test_prediction_is_the_largest_cosine_and_its_softmax(spaces, monkeypatch):
+def test_prediction_is_the_largest_cosine(spaces, monkeypatch):
     texts, images = spaces
     cosines = [[i @ t / np.linalg.norm(i) for t in texts] for i in images]
-    weights = np.exp(100 * np.array(cosines))
     for block in (zero_shot.BLOCK, 24, 1):
         monkeypatch.setattr(zero_shot, "BLOCK", block)  # rows at a time: all, four, one
         classifier = ZeroShot(texts)
         labels = classifier.predict(images)
         assert labels.dtype == np.int64
         assert labels.tolist() == np.argmax(cosines, axis=1).tolist()
-        shares = classifier.predict_proba(images)
-        assert shares.dtype == np.float32
-        np.testing.assert_allclose(shares, weights / weights.sum(1, keepdims=True), atol=1e-4)
 
 
 def test_a_factor_common_to_all_images_or_half_precision_changes_no_label(spaces):

@@ -231,7 +231,7 @@ def test_imported_tasks_are_scored_on_imported_embeddings(tmp_path):
 
 
 def test_an_unknown_kind(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown kind 'tasks'.*turtle-tasks"):
+    with pytest.raises(ValueError, match=r"kind='tasks' must be .*turtle-tasks"):
         import_released("tasks", tmp_path / "x.zip", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no archive"):
         import_released("turtle-tasks", tmp_path / "x.zip", tmp_path / "out")

@@ -1,7 +1,6 @@
 """The authors' names become the project's; an import writes all of its files or none."""
 
 import csv
-import os
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,7 @@ import pytest
 from hume_turtle.released.layouts import (
     SPACES,
     new_files,
-    our_dataset,
-    our_space,
+    ours,
     unknown_spaces,
 )
 from hume_turtle.storage.names import slug
@@ -22,9 +20,9 @@ REPORTED = Path(__file__).parents[2] / "data" / "reported"
 def test_names_of_datasets_are_those_of_the_reported_numbers():
     with (REPORTED / "dataset_sizes.csv").open() as file:
         names = [row["dataset"] for row in csv.DictReader(file)]
-    assert [our_dataset(name) for name in names] == names
-    assert our_dataset("cifar10020") == "cifar100-20"
-    assert our_dataset("imagenet1000") == "imagenet"
+    assert [ours(name) for name in names] == names
+    assert ours("cifar10020") == "cifar100-20"
+    assert ours("imagenet1000") == "imagenet"
 
 
 def test_names_of_spaces_are_those_of_the_reported_numbers():
@@ -36,19 +34,18 @@ def test_names_of_spaces_are_those_of_the_reported_numbers():
     assert {slug(name) for name in reported if name} <= set(SPACES.values())
 
 
-@pytest.mark.parametrize(("name", "ours"), [("My Space.v2", "my-space-v2"), ("dinov2", None)])
-def test_an_unknown_space_is_kept_with_a_note(name, ours):
-    if ours is None:
+@pytest.mark.parametrize(("name", "expected"), [("My Space.v2", "my-space-v2"), ("dinov2", None)])
+def test_an_unknown_space_is_kept_with_a_note(name, expected):
+    if expected is None:
         assert unknown_spaces([name]) == []
     else:
-        assert our_space(name) == ours
-        assert ours in unknown_spaces([name])[0]
+        assert ours(name) == expected
+        assert expected in unknown_spaces([name])[0]
 
 
 def test_a_name_that_is_no_name():
-    for convert in (our_dataset, our_space):
-        with pytest.raises(ValueError, match=r"part of a path"):
-            convert("..")
+    with pytest.raises(ValueError, match=r"part of a path"):
+        ours("..")
 
 
 PLACES = [Path("a/x.npy"), Path("b/c/y.npy"), Path("z.npy")]
@@ -104,42 +101,6 @@ def test_a_folder_in_the_way_is_never_replaced(tmp_path):
         new_files(tmp_path, PLACES, overwrite=True),
     ):
         pytest.fail("the block ran")
-
-
-def test_what_came_during_the_block_is_kept(tmp_path):
-    def overtaken():
-        with new_files(tmp_path, PLACES) as folder:
-            write(folder)
-            (tmp_path / "z.npy").write_text("somebody else's")
-
-    with pytest.raises(ValueError, match=r"already exists"):
-        overtaken()
-    assert tree(tmp_path) == {"z.npy": b"somebody else's"}
-
-
-@pytest.mark.parametrize(
-    ("existing", "calls"),
-    [(places, i) for places in (PLACES, PLACES[1:2], []) for i in range(3 + len(places))],
-)
-def test_a_failure_in_the_middle_of_the_moves_restores_every_file(
-    tmp_path, monkeypatch, existing, calls
-):
-    write(tmp_path, "old")
-    for place in set(PLACES) - set(existing):
-        (tmp_path / place).unlink()
-    before, replace, count = tree(tmp_path), os.replace, 0
-
-    def fails_once(*arguments):
-        nonlocal count
-        count += 1
-        if count == calls + 1:
-            raise KeyboardInterrupt
-        replace(*arguments)
-
-    monkeypatch.setattr("os.replace", fails_once)
-    with pytest.raises(KeyboardInterrupt), new_files(tmp_path, PLACES, overwrite=True) as folder:
-        write(folder)
-    assert tree(tmp_path) == before
 
 
 def test_two_files_of_one_place_and_too_little_room(tmp_path):
