@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections import defaultdict
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -155,9 +155,20 @@ def fer2013(split: str, root: Path | None, download: bool) -> ImageDataset:
     columns = ["emotion", "pixels", "Usage"]  # with spaces in the header of one of the two
     table = pd.read_csv(path, skipinitialspace=True, usecols=columns)
     rows = table[table["Usage"] == usage]
-    pixels = np.stack([np.fromstring(text, np.uint8, sep=" ") for text in rows["pixels"]])
-    images = ArrayImages(pixels.reshape(-1, 48, 48))
+    pixels = [face(text, f"{path}, line {row + 2}") for row, text in rows["pixels"].items()]
+    images = ArrayImages(np.array(pixels, np.uint8).reshape(-1, 48, 48))
     return ImageDataset("fer2013", split, images, rows["emotion"].to_numpy(np.int64), EMOTIONS)
+
+
+def face(text: str, place: str) -> np.ndarray:
+    """The (48, 48) uint8 pixels that a text of 2304 numbers gives, row by row."""
+    try:
+        values = np.fromstring(text, np.int16, sep=" ")  # a tenth of the time of split and int
+    except ValueError:
+        values = np.empty(0)
+    if values.size != 48 * 48 or values.min() < 0 or values.max() > 255:
+        raise ValueError(f"{place}: these are not 2304 pixels from 0 to 255")
+    return values.astype(np.uint8).reshape(48, 48)
 
 
 def resisc45(split: str, root: Path | None, download: bool) -> ImageDataset:
@@ -228,7 +239,7 @@ def imagenet(split: str, root: Path | None, download: bool) -> ImageDataset:
     wnids = sorted({wnid for place in places for wnid in listing(place)[0]} or words)
     own, flat = listing(folder / part)
     if split == "test" and flat and not own:
-        by_class = by_truth(folder / part, flat, truth)
+        by_class = by_truth(folder / part, flat, truth, wnids)
     else:
         by_class = dict(zip(own, class_files(folder / part, own)))
     paths, labels = labelled([by_class.get(wnid, []) for wnid in wnids])
@@ -238,14 +249,20 @@ def imagenet(split: str, root: Path | None, download: bool) -> ImageDataset:
     return of_files("imagenet", split, paths, labels, class_names)
 
 
-def by_truth(folder: Path, files: list[str], truth: list[str]) -> dict[str, list[str]]:
-    """Paths by wnid of ILSVRC2012_val_00000001.JPEG and so on, `truth` the wnid of each."""
+def by_truth(
+    folder: Path, files: list[str], truth: list[str], wnids: list[str]
+) -> dict[str, list[str]]:
+    """Paths by wnid of ILSVRC2012_val_00000001.JPEG and so on, `truth` the wnid of each number."""
     if not truth:
         raise IMAGENET.missing(folder, "has no class sub-folders and there is no devkit")
-    if len(files) != len(truth):
-        raise ValueError(f"{folder} has {len(files)} images; the devkit has labels of {len(truth)}")
-    by_class = defaultdict(list)
-    for file, wnid in zip(files, truth):
+    by_class: dict[str, list[str]] = {wnid: [] for wnid in wnids}
+    for file in files:
+        number = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.\w+", file)
+        if not number or not 1 <= int(number[1]) <= len(truth):
+            raise ValueError(f"{folder / file} is none of the {len(truth)} validation images")
+        wnid = truth[int(number[1]) - 1]
+        if wnid not in by_class:
+            raise ValueError(f"{folder / file} is of class {wnid}, which train/ does not have")
         by_class[wnid].append(str(folder / file))
     return by_class
 

@@ -9,6 +9,7 @@ batches: what a kill can cost, and the smallest share of a process.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -51,8 +52,12 @@ class Blocks:
         self.plan_path = self.folder / "identity.json"
 
     def begin(self, plan: dict[str, Any]) -> None:
-        """Discard what was here and write the plan."""
+        """Discard what was here and write the plan. Raises OSError where the disk is too full."""
         self.remove()
+        self.folder.mkdir(parents=True)
+        needed = 2 * plan["images"] * plan["dimensions"] * np.dtype(plan["dtype"]).itemsize
+        if shutil.disk_usage(self.folder).free < needed:  # the blocks, and then the whole
+            raise OSError(errno.ENOSPC, f"no room for {needed} bytes", str(self.folder))
         with atomic_write(self.plan_path, "w", encoding="utf-8") as file:
             file.write(json.dumps(plan, indent=2) + "\n")
 

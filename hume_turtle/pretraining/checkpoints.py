@@ -33,7 +33,7 @@ class Checkpoint:
     losses: list[float]
 
     def network(self) -> nn.Module:
-        """The network with its weights."""
+        """The network with its weights. Raises ValueError if they are of another shape."""
         dim, width = self.settings["dim"], self.settings.get("width")
         if "architecture" in self.settings:
             network = resnet18(self.settings["architecture"])
@@ -42,7 +42,10 @@ class Checkpoint:
             network = SideBySide(SmallConvNet(1, dim // parts, width) for _ in range(parts))
         else:
             network = SmallConvNet(self.in_channels, dim, width)
-        network.load_state_dict(self.state)
+        try:
+            network.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise ValueError(f"the weights do not fit the settings: {error}") from None
         return network
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -198,9 +199,16 @@ class Training:
             torch.save(state, file)
 
     def restore(self, path: Path) -> None:
-        """Resume from what `save` wrote. Raises ValueError for the state of another training."""
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        other = [key for key, value in self.identity.items() if state["identity"][key] != value]
+        """Resume from what `save` wrote.
+
+        Raises ValueError for a file that is no state, or the state of another training.
+        """
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            found = state["identity"]
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not the state of a training: {error}") from None
+        other = [key for key, value in self.identity.items() if found.get(key) != value]
         if other:
             raise ValueError(
                 f"{path} is the state of a training with other {' and '.join(other)}; "

@@ -28,10 +28,12 @@ Pairs = Iterator[Sequence[Tensor]]  # for each batch two tensors of views, (B, C
 class SmallViews:
     """Two views of each 8×8 image, drawn from the generator that also draws the batches.
 
-    Raises ValueError for images of another size, and of several modes.
+    Raises ValueError for fewer than two images, images of another size, and of several modes.
     """
 
     def __init__(self, images: Sequence, settings: MocoSettings) -> None:
+        if len(images) < 2:
+            raise ValueError(f"pretraining needs at least two images, got {len(images)}")
         tensors = [image_tensor(image) for image in images]
         for row, tensor in enumerate(tensors):
             if tensor.shape != tensors[0].shape or tensor.shape[1:] != (SIZE, SIZE):

@@ -98,15 +98,20 @@ def new_files(
     twice = [str(place) for place, count in Counter(places).items() if count > 1]
     if twice:
         raise ValueError(f"more than one member would become {', '.join(twice)}")
-    for path in (root / place for place in places):
-        if path.is_dir() or (path.exists() and not overwrite):
-            raise ValueError(f"{path} already exists; pass --overwrite (overwrite=True)")
+    refuse_existing(root, places, overwrite)
     near = next(folder for folder in (root, *root.parents) if folder.is_dir())
     free = shutil.disk_usage(near).free
     if size > free:
         raise ValueError(f"the import needs {size} bytes, but {near} has {free} free")
     with tempfile.TemporaryDirectory(prefix=".import-", dir=near) as folder:
         yield Path(folder)
+        refuse_existing(root, places, overwrite)  # other programs may have written meanwhile
         for place in places:
             (root / place).parent.mkdir(parents=True, exist_ok=True)
             os.replace(Path(folder, place), root / place)
+
+
+def refuse_existing(root: Path, places: Sequence[Path], overwrite: bool) -> None:
+    for path in (root / place for place in places):
+        if path.is_dir() or (os.path.lexists(path) and not overwrite):
+            raise ValueError(f"{path} already exists; pass --overwrite (overwrite=True)")

@@ -119,7 +119,7 @@ def test_what_is_missing_is_named(tmp_path, tree):
         load_dataset("imagenet", "test", tmp_path)
     devkit(tree)
     touch(tree / "val" / "ILSVRC2012_val_00000007.JPEG")
-    with pytest.raises(ValueError, match=r"val has 7 images; the devkit has labels of 6"):
+    with pytest.raises(ValueError, match=r"00000007.JPEG is none of the 6 validation images"):
         load_dataset("imagenet", "test", tmp_path)
 
 

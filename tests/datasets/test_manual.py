@@ -196,3 +196,17 @@ def test_birdsnap_refuses_a_class_with_nothing_left_to_train_on(tmp_path):
     touch(folder, *(f"American_Crow/{i}.jpg" for i in range(5)))
     with pytest.raises(ValueError, match="American_Crow: 5 images"):
         load_dataset("birdsnap", "train", tmp_path)
+
+
+def test_a_face_of_another_size_is_reported_with_its_line(tmp_path):
+    faces(tmp_path / "fer2013", "fer2013.csv", ["emotion", "pixels", "Usage"])
+    with open(tmp_path / "fer2013/fer2013.csv", "a") as file:
+        file.write("1,0 0 300,Training\n")
+    with pytest.raises(ValueError, match=r"fer2013.csv, line 7: these are not 2304 pixels"):
+        load_dataset("fer2013", "train", tmp_path)
+
+
+@pytest.mark.parametrize("value", ["256", "-1", "x"])
+def test_a_pixel_out_of_range_is_refused(value):
+    with pytest.raises(ValueError, match="not 2304 pixels"):
+        manual.face(" ".join(["0"] * 2303 + [value]), "here")

@@ -512,3 +512,10 @@ def test_as_many_workers_as_cores_but_none_for_a_few_batches(monkeypatch):
     assert worker_count(3, 1000) == 3
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # two processes share the cores
     assert worker_count("auto", 1000) == min(cores // 2, 16)
+
+
+def test_a_full_disk_is_an_error_before_any_work(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=2 * N * DIM * 4 - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(OSError, match="no room for 2000 bytes"):
+        extract(images(), tiny(), tmp_path, **QUICK)

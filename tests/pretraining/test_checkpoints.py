@@ -57,3 +57,9 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"not a checkpoint"):
         load_checkpoint(path)
     assert "executed" not in capsys.readouterr().out
+
+
+def test_weights_of_another_shape_are_refused(checkpoint):
+    checkpoint.settings["dim"] = 32
+    with pytest.raises(ValueError, match=r"do not fit"):
+        checkpoint.network()

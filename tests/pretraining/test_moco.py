@@ -247,6 +247,8 @@ def test_bad_input_of_the_small_moco_is_refused_before_any_work(digits, tmp_path
     path = tmp_path / "moco.pt"
     with pytest.raises(ValueError, match=r"unknown settings depth"):
         pretrain(digits, path, {"depth": 3})
+    with pytest.raises(ValueError, match=r"at least two"):
+        pretrain([digits[0]], path, {})
     with pytest.raises(ValueError, match=r"image 1 "):
         pretrain([digits[0], digits[0].resize((9, 8))], path, {})
     assert not path.exists()
@@ -361,3 +363,22 @@ def test_on_a_gpu_it_repeats_and_resumes(images, tmp_path, monkeypatch):
             pretrain(images, tmp_path / "c.pt", TINY, device="cuda", save_seconds=0)
     resumed = pretrain(images, tmp_path / "c.pt", TINY, device="cuda")
     assert resumed.losses == load_checkpoint(tmp_path / "a.pt").losses
+
+
+class Payload:
+    """A pickle that would run code."""
+
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_a_file_that_is_no_state_is_refused(images, tmp_path, capsys):
+    path, state = tmp_path / "moco.pt", tmp_path / "moco.pt.state"
+    torch.save(Payload(), state)
+    with pytest.raises(ValueError, match=r"not the state of a training"):
+        pretrain(images, path, TINY, device="cpu")
+    state.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"not the state of a training"):
+        pretrain(images, path, TINY, device="cpu")
+    assert state.exists()  # nothing of the user's is removed
+    assert "executed" not in capsys.readouterr().out

@@ -112,3 +112,14 @@ def test_two_files_of_one_place_and_too_little_room(tmp_path):
     ):
         pytest.fail("the block ran")
     assert tree(tmp_path) == {}
+
+
+def test_what_came_during_the_block_is_kept(tmp_path):
+    def overtaken():
+        with new_files(tmp_path, PLACES) as folder:
+            write(folder)
+            (tmp_path / "z.npy").write_text("somebody else's")
+
+    with pytest.raises(ValueError, match=r"already exists"):
+        overtaken()
+    assert tree(tmp_path) == {"z.npy": b"somebody else's"}
