@@ -15,7 +15,8 @@ def check_number(name: str, value, low: float, *, integer: bool = False, exclusi
     fine = isinstance(value, kind) and not isinstance(value, bool) and abs(value) <= limit
     if not fine or value < low or (exclusive and value == low):
         sort, sign = "an integer" if integer else "a number", ">" if exclusive else ">="
-        raise ValueError(f"{name}={value!r} must be {sort} {sign} {low} and <= {limit:.1e}")
+        top = f" and <= {limit:.1e}" if isinstance(value, kind) and value > limit else ""
+        raise ValueError(f"{name}={value!r} must be {sort} {sign} {low}{top}")
 
 
 def check_flag(name: str, value) -> None:

@@ -17,7 +17,7 @@ class Batches:
     are resident in the operands' precision if they fit, and streamed from the host if they do not.
 
     Args:
-        spaces: K checked arrays or tensors (n, d_k), half or single precision.
+        spaces: K checked arrays or tensors (n, d_k) of any floating-point precision.
         size: rows in a batch; all rows if there are fewer.
         device: where the products run.
         dtype: of the operands.

@@ -1,7 +1,7 @@
-"""Both methods as anybody would write them: what the engines are measured and tested against.
+"""Both methods whole, as anyone would write them from the papers.
 
-One run at a time, PyTorch's layers, optimisers and autograd, batches gathered on the host. No
-speed is sought here; the estimators must give the same labelings and be faster.
+One run at a time, PyTorch's layers, optimisers and autograd, batches gathered on the host. The
+notebooks show this file, the tests compare with it, and the benchmark measures against it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What both estimators share: checked input, the device, seeds, and saving without pickle."""
+"""What both estimators share: many settings at once, prediction, and saving without pickle."""
 
 from __future__ import annotations
 

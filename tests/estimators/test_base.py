@@ -177,7 +177,9 @@ def test_check_number_takes_numpy_numbers_and_names_the_bound():
     check_number("gamma", 0, 0)
     with pytest.raises(ValueError, match=r"lr=0 must be a number > 0"):
         check_number("lr", 0, 0, exclusive=True)
-    with pytest.raises(ValueError, match=r"steps=1.5 must be an integer >= 1"):
+    with pytest.raises(ValueError, match=r"lr=inf must be a number > 0 and <= 3.4e\+38"):
+        check_number("lr", float("inf"), 0, exclusive=True)
+    with pytest.raises(ValueError, match=r"steps=1.5 must be an integer >= 1$"):
         check_number("steps", 1.5, 1, integer=True)
 
 
