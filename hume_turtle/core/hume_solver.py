@@ -44,7 +44,7 @@ def hume_loss(
         gamma: (R,).
 
     Returns:
-        The loss, the last inner training error, the test error and the entropy, each (R, S).
+        The loss, the last inner training loss, the test loss and the entropy, each (R, S).
     """
     runs, subsets = heads.shape[:2]
     labeling = sparsemax(linear_logits(rows, space1) / temperature, dim=1)  # (R, C, k)

@@ -14,6 +14,7 @@ import numpy as np
 
 from hume_turtle.datasets.images import Builder, ImageDataset, of_files
 from hume_turtle.datasets.torchvision_sets import fetch, samples
+from hume_turtle.storage.names import SPLITS
 
 SEED = 42
 VEHICLES = ("Car", "Van")
@@ -46,7 +47,7 @@ def eurosat(split: str, root: Path | None, download: bool) -> ImageDataset:
     part = fetch("eurosat", root, download)
     paths, labels = samples(part)
     drawn = [np.split(rows, [len(rows) * 2 // 3]) for rows in draw_per_class(labels, 1500)]
-    rows = np.concatenate([halves[("train", "test").index(split)] for halves in drawn])
+    rows = np.concatenate([halves[SPLITS.index(split)] for halves in drawn])
     return of_rows("eurosat", split, paths, labels, rows, part.classes)
 
 

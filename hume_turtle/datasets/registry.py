@@ -16,8 +16,9 @@ import numpy as np
 
 from hume_turtle.datasets import digits, drawn_splits, folder, manual, torchvision_sets, video
 from hume_turtle.datasets.images import Builder, ImageDataset, JoinedImages
+from hume_turtle.storage.names import SPLITS
 
-SPLITS = ("train", "test", "all")
+CHOICES = (*SPLITS, "all")
 
 BUILDERS: dict[str, Builder] = {
     **digits.BUILDERS,
@@ -46,12 +47,12 @@ def load_dataset(
     if name not in BUILDERS and found is None:
         place = "" if root is None else f", and there is no folder {root / name}"
         raise ValueError(f"unknown dataset {name!r}; choose from {', '.join(BUILDERS)}{place}")
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r} of {name!r}; choose from {', '.join(SPLITS)}")
+    if split not in CHOICES:
+        raise ValueError(f"unknown split {split!r} of {name!r}; choose from {', '.join(CHOICES)}")
     if found is not None:
         own = name.startswith(folder.PREFIX)  # its dataset is called as the folder is
         return folder.image_folder(found, split, None if own else name)
-    splits = ("train", "test") if split == "all" else (split,)
+    splits = SPLITS if split == "all" else (split,)
     parts = [BUILDERS[name](part, root, download) for part in splits]
     for part in parts:
         check_counts(part)

@@ -11,8 +11,9 @@ from hume_turtle.evaluation.metrics import evaluate
 from hume_turtle.evaluation.zero_shot import ZeroShot
 from hume_turtle.pipeline.fit import ESTIMATORS, load_fits
 from hume_turtle.pipeline.parallel import in_parallel
-from hume_turtle.pipeline.settings import SPLITS, Settings
+from hume_turtle.pipeline.settings import Settings
 from hume_turtle.storage.files import atomic_write
+from hume_turtle.storage.names import SPLITS
 
 NAMED = ("linear-probe", "zero-shot")  # methods that know the classes by name
 

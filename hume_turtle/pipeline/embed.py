@@ -21,7 +21,7 @@ from hume_turtle.encoders.registry import load_encoder
 from hume_turtle.encoders.text import cached_text_features, save_text_features, text_features
 from hume_turtle.extraction.extract import extract
 from hume_turtle.pipeline.images import load_images
-from hume_turtle.pipeline.settings import SPLITS, Settings, check_keys
+from hume_turtle.pipeline.settings import Settings, check_keys
 from hume_turtle.storage.embeddings import (
     embedding_path,
     is_imported,
@@ -30,6 +30,7 @@ from hume_turtle.storage.embeddings import (
     save_labels,
 )
 from hume_turtle.storage.files import atomic_write
+from hume_turtle.storage.names import SPLITS
 
 EXTRACTION = {"batch_size": 256, "workers": 0, "device": "cpu"}  # what suits small images
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from hume_turtle.storage.names import SPLITS
+
 STAGES = {  # and the list in params.yaml that a stage takes one item of
     "code": None,
     "pretrain": None,
@@ -23,7 +25,6 @@ STAGES = {  # and the list in params.yaml that a stage takes one item of
     "notebooks": "notebooks",
     "report": None,
 }
-SPLITS = ("train", "test")
 KEYS = {  # what params.yaml may hold; a section that is not named here may hold anything
     "params.yaml": "suite root threads datasets notebooks artefacts images pretrain embed classes "
     "fit selection baselines",

@@ -23,6 +23,7 @@ import numpy as np
 
 from hume_turtle.checks import check_choice
 from hume_turtle.storage.files import atomic_write, file_sha256
+from hume_turtle.storage.names import SPLITS
 
 STATED = ("rows", "dimensions", "mean_square", "skipped", "sha256")  # by every sidecar
 ROWS = 1024  # read at once for the mean square
@@ -123,7 +124,7 @@ def load_sidecar(root: str | Path, dataset: str, space: str, split: str) -> dict
 def is_imported(root: str | Path, dataset: str, space: str) -> bool:
     """Whether train and test exist and were imported from a released archive (released/)."""
     try:
-        sidecars = [load_sidecar(root, dataset, space, split) for split in ("train", "test")]
+        sidecars = [load_sidecar(root, dataset, space, split) for split in SPLITS]
     except FileNotFoundError:
         return False
     return all("source" in sidecar.get("settings", {}) for sidecar in sidecars)

@@ -1,8 +1,10 @@
-"""Names of datasets, methods and spaces, as this project writes them in files and folders."""
+"""Splits, and names of datasets, methods and spaces, as they are written in files and folders."""
 
 from __future__ import annotations
 
 import re
+
+SPLITS = ("train", "test")  # that a dataset is stored in; "all" is one after the other
 
 
 def slug(name: str) -> str:
