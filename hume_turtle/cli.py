@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 import traceback
 from importlib import import_module
 from urllib.error import URLError
 
 from hume_turtle.pipeline.settings import STAGES, Settings
+from hume_turtle.runtime import environment, is_x86, restart, threads_of_libraries
 
 EXTRAS = {"av": "video", "h5py": "pcam", "gdown": "pcam"}  # optional packages (pyproject.toml)
 EXPECTED = (ValueError, OSError, RuntimeError, ImportError, MemoryError, EOFError)
@@ -25,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     bug and passes through.
     """
     options = parser().parse_args(arguments)
+    options.own_process = arguments is None  # not called from Python
     try:
         options.run(options)
     except KeyboardInterrupt:
@@ -162,8 +165,12 @@ def run_stage(options: argparse.Namespace) -> None:
         problem = f"{options.stage} needs" if options.item is None else f"{options.item} is not"
         known = ", ".join(suite.params[listed]) or "none"
         raise ValueError(f"{problem} one of the {listed} in params.yaml: {known}")
-    set_environment(suite.params["threads"])
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve busy machines
+    if options.own_process:
+        restart(environment(suite.params["threads"]))
+    if not is_x86():
+        own = "its own instructions, and last bits other than in git"
+        print(f"{platform.machine()}, not x86-64: {own}", file=sys.stderr)
     stage = import_module(f"hume_turtle.pipeline.{options.stage}")
     stage.run(suite, *([options.item] if listed else []))
 
@@ -237,7 +244,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
 def run_bench(options: argparse.Namespace) -> None:
     settings = Settings.open()
     settings.check()
-    set_environment(settings.params["threads"])
+    os.environ.update(threads_of_libraries(settings.params["threads"]))
     os.environ["TQDM_DISABLE"] = "1"  # nothing but the methods is to be measured
     os.environ.pop("OMP_WAIT_POLICY", None)  # threads wait as they do for the library's users
 
@@ -245,12 +252,6 @@ def run_bench(options: argparse.Namespace) -> None:
     from hume_turtle.pipeline.suite import Suite
 
     measure(Suite(settings.folder, settings.params), options.dataset, options.full)
-
-
-def set_environment(threads: int) -> None:
-    """As many threads as params.yaml names, before torch is imported: they change the last bits."""
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = str(threads)
 
 
 def run_label(options: argparse.Namespace) -> None:

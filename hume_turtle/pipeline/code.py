@@ -27,11 +27,11 @@ def run(suite: Settings) -> None:
     """Write `<data>/code/<name>` for every stage and every notebook of the suite."""
     folder = fresh_folder(suite.data / "code")
     for stage in STAGES.keys() - {"code", "notebooks"}:
-        text = digests([f"hume_turtle.pipeline.{stage}"])
+        text = digests(["hume_turtle.runtime", f"hume_turtle.pipeline.{stage}"])
         (folder / stage).write_text(text, encoding="utf-8")
     for name in suite.params["notebooks"]:
         code = notebook_code(suite.root / "notebooks" / f"{name}.ipynb")
-        text = digests(["hume_turtle.pipeline.notebooks", *imported(code)])
+        text = digests(["hume_turtle.runtime", "hume_turtle.pipeline.notebooks", *imported(code)])
         (folder / name).write_text(text, encoding="utf-8")
 
 

@@ -28,7 +28,10 @@ def shuffled_batches(n: int, batch_size: int, generator: torch.Generator) -> tup
 
 def one_cycle(parameters: Iterable[nn.Parameter], settings: Any):
     """AdamW and its one-cycle schedule over `settings.steps`, as a pair."""
-    optimizer = torch.optim.AdamW(parameters, settings.lr, weight_decay=settings.weight_decay)
+    exact = {"fused": True}  # its square roots; those of MKL differ between processors (runtime.py)
+    optimizer = torch.optim.AdamW(
+        parameters, settings.lr, weight_decay=settings.weight_decay, **exact
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.lr, total_steps=settings.steps + 1
     )
