@@ -22,15 +22,18 @@ import pandas as pd
 
 FACTOR, FLOOR = 3, 0.005
 SCORE = ["dataset", "method", "spaces", "split", "metric"]  # what names a score, but for its seed
+DECIMAL = r"[-+]?[0-9]*\.[0-9]*(e[-+]?[0-9]+)?"
 Spread = dict[tuple[str, ...], tuple[float, int]]  # of what the names say: s and n
 
 
 def mean_scores(scores: pd.DataFrame) -> tuple[pd.DataFrame, Spread]:
-    """The long table's means over seeds, and the spread of each SCORE.
+    """The long table's means over seeds, as text, and the spread of each SCORE.
 
     The dataset "mean" stands for the mean over all datasets, which are independent.
     """
+    scores = scores.astype({"value": float})
     means = scores.groupby(SCORE, as_index=False)["value"].mean()
+    means["value"] = means["value"].map("{:.6f}".format)
     spread = spread_over_seeds(scores, SCORE, "value")
     parts = pd.DataFrame(
         spread.values(), pd.MultiIndex.from_tuples(spread, names=SCORE), ["s", "n"]
@@ -58,21 +61,28 @@ def differences(
 ) -> pd.DataFrame:
     """Every number of a table in both runs, and `size`: how far it moved, in tolerances.
 
-    Columns with fractions are numbers, unless they are settings of the grid; others name the rows.
-    Columns: name, committed, here, size, which is infinite where a number is missing on one side.
+    Args:
+        committed, here: cells of text, as in the CSV files. A column with decimal points holds
+            numbers, unless it is a setting of the grid; the others name the rows.
+
+    Returns:
+        Columns name, committed, here, and size, infinite where a number is missing on one side.
     """
-    floats = pd.concat([committed, here]).select_dtypes("float")
-    values = [c for c in floats if c not in grid and (floats[c].dropna() % 1 > 0).any()]
-    names = [column for column in committed if column not in values]
+    columns = list(dict.fromkeys([*committed, *here]))
+    committed, here = (side.reindex(columns=columns, fill_value="") for side in (committed, here))
+    decimal = pd.concat([committed, here]).apply(lambda cells: cells.str.fullmatch(DECIMAL).any())
+    values = [column for column in columns if decimal[column] and column not in grid]
+    names = [column for column in columns if column not in values]
     sides = [one_a_row(side, names, values) for side in (committed, here)]
     pairs = pd.merge(*sides, "outer", [*names, "nth", "column"], suffixes=("_committed", "_here"))
-    largest = committed[values].abs().max().fillna(0.0)
+    largest = sides[0].groupby("column")["number"].apply(lambda numbers: numbers.abs().max())
     alike = [*(name for name in names if name != "seed"), "column"]
     single = spread_over_seeds(sides[0], alike, "number") if "seed" in names else {}
     metrics = {key[-1] for key in spread}
 
     def tolerance(pair: dict) -> float:
         column = pair["column"]
+        top = largest.get(column, 0.0)
         if table == "speed" or column.endswith("seconds"):
             return 0.0
         if single:
@@ -83,26 +93,22 @@ def differences(
                 metric, method = column, table.partition("-")[0]
             score = {"split": "test", "metric": metric, "method": method, **pair}
             s, n = spread.get(tuple(score.get(name) for name in SCORE), (0.0, 1))
-            s *= 100 if largest[column] > 1 else 1  # the scores are fractions, tables in percent
+            s *= 100 if top > 1 else 1  # the scores are fractions, tables in percent
             n = 1 if column in metrics else n  # of one fit
-        return max(FACTOR * s * (2 / n) ** 0.5, FLOOR * largest[column])
+        return max(FACTOR * s * (2 / n) ** 0.5, FLOOR * top)
 
     rows = pairs.to_dict("records")
     moved = (pairs["number_here"] - pairs["number_committed"]).abs().fillna(np.inf)
     allowed = np.array([tolerance(row) for row in rows])
     size = np.divide(moved, allowed, out=np.where(moved == 0, 0.0, np.inf), where=allowed > 0)
-    shown = [" ".join(str(row[k]) for k in (*names, "column") if row[k] == row[k]) for row in rows]
-    return pd.DataFrame(
-        {
-            "name": [f"{table}: {text}" for text in shown],
-            "committed": pairs["number_committed"],
-            "here": pairs["number_here"],
-            "size": size,
-        }
-    )
+    shown = [" ".join(filter(None, (row[name] for name in (*names, "column")))) for row in rows]
+    pairs["name"], pairs["size"] = [f"{table}: {text}" for text in shown], size
+    pairs = pairs.rename(columns={"number_committed": "committed", "number_here": "here"})
+    return pairs[["name", "committed", "here", "size"]]
 
 
 def one_a_row(table: pd.DataFrame, names: list[str], values: list[str]) -> pd.DataFrame:
     """A row for each number: what names it, a counter for equal names, its column, the number."""
-    table = table.assign(nth=table.groupby(names, dropna=False).cumcount())
-    return table.melt([*names, "nth"], values, "column", "number").dropna(subset="number")
+    table = table.assign(nth=table.groupby(names).cumcount())
+    long = table.melt([*names, "nth"], values, "column", "number")
+    return long.assign(number=pd.to_numeric(long["number"], "coerce")).dropna(subset="number")

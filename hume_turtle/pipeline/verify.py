@@ -87,15 +87,16 @@ def compare_tables(suite: Settings, committed: list[str]) -> pd.DataFrame:
 
     from hume_turtle.pipeline.differences import differences, mean_scores
 
-    def table(path: str) -> list[pd.DataFrame]:
-        texts = at_head(suite.root, path), read(suite.root / path)
-        return [pd.read_csv(StringIO(text)) for text in texts]
+    def tables(path: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        known, here = at_head(suite.root, path), read(suite.root / path)
+        texts = StringIO(known), StringIO(here or known.partition("\n")[0])  # or no rows
+        return tuple(pd.read_csv(text, dtype=str, keep_default_na=False) for text in texts)
 
-    (means, spread), (means_here, _) = map(mean_scores, table(f"data/scores/{suite.name}.csv"))
+    (means, spread), (means_here, _) = map(mean_scores, tables(f"data/scores/{suite.name}.csv"))
     found = [differences("scores", means, means_here, spread)]
     grid, folder = suite.params["selection"].get("grid", {}), f"figures/{suite.name}/"
     for path in [path for path in committed if path.startswith(folder) and path.endswith(".csv")]:
-        found.append(differences(Path(path).stem, *table(path), spread, grid))
+        found.append(differences(Path(path).stem, *tables(path), spread, grid))
     return pd.concat(found).sort_values("size", ascending=False, kind="stable")
 
 

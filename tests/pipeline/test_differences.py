@@ -10,7 +10,7 @@ from hume_turtle.pipeline.differences import FACTOR, FLOOR, SCORE, differences, 
 
 
 def table(text: str) -> pd.DataFrame:
-    return pd.read_csv(StringIO(text.replace(" ", "\n")))
+    return pd.read_csv(StringIO(text.replace(" ", "\n")), dtype=str, keep_default_na=False)
 
 
 def sizes(*arguments) -> dict[str, float]:
@@ -28,11 +28,11 @@ def scores(of_datasets: dict[str, list[float]]) -> pd.DataFrame:
 
 def test_the_tolerance_of_a_mean_is_of_two_means_over_as_many_seeds():
     means, spread = mean_scores(scores({"digits": [0.90, 0.92, 0.94], "other": [0.8, 0.8, 0.8]}))
-    assert means["value"].tolist() == pytest.approx([0.92, 0.8])
+    assert means["value"].tolist() == ["0.920000", "0.800000"]
     key = ("turtle", "letters", "test", "cluster_accuracy")
     assert spread["digits", *key] == pytest.approx((0.02, 3))
     assert spread["mean", *key] == pytest.approx((0.01, 3))
-    found = sizes(means, means.assign(value=[0.93, 0.81]), spread)
+    found = sizes(means, means.assign(value=["0.93", "0.81"]), spread)
     digits, other = found.values()
     assert digits == pytest.approx(0.01 / (FACTOR * 0.02 * np.sqrt(2 / 3)))
     assert other == pytest.approx(0.01 / (FLOOR * 0.92))
@@ -40,11 +40,11 @@ def test_the_tolerance_of_a_mean_is_of_two_means_over_as_many_seeds():
 
 def test_tables_in_percent_and_columns_named_after_methods_have_the_spread_of_their_scores():
     _, spread = mean_scores(scores({"digits": [0.90, 0.92, 0.94]}))
-    committed = table("dataset,spaces,turtle,hume digits,letters,92.5,50.5")
-    here = table("dataset,spaces,turtle,hume digits,letters,93.5,51.5")
+    committed = table("dataset,spaces,turtle,hume digits,letters,92.0,50.0")
+    here = table("dataset,spaces,turtle,hume digits,letters,93.0,51.0")
     found = sizes(committed, here, spread)
     assert found["t: digits letters turtle"] == pytest.approx(1 / (FACTOR * 2 * np.sqrt(2 / 3)))
-    assert found["t: digits letters hume"] == pytest.approx(1 / (FLOOR * 50.5))
+    assert found["t: digits letters hume"] == pytest.approx(1 / (FLOOR * 50))
 
 
 def test_single_runs_have_the_spread_of_their_table_whatever_the_order_of_rows():
@@ -52,7 +52,7 @@ def test_single_runs_have_the_spread_of_their_table_whatever_the_order_of_rows()
     rows = "a,0,0.5,10.5 a,1,0.5,12.5 a,2,0.5,14.5 b,,0.1,50.5"  # b without a seed
     other = "b,,0.1,50.6 a,0,0.5,21.5 a,1,0.5,12.5 a,2,0.5,14.5"
     found = sizes(table(head + rows), table(head + other), {}, ["outer_lr"])
-    assert found["t: a 0.0 0.5 accuracy"] == pytest.approx(11 / (FACTOR * 2 * np.sqrt(2)))
+    assert found["t: a 0 0.5 accuracy"] == pytest.approx(11 / (FACTOR * 2 * np.sqrt(2)))
     assert found["t: b 0.1 accuracy"] == pytest.approx(0.1 / (FLOOR * 50.5))
     assert sorted(found.values())[:2] == [0, 0]
 
@@ -79,6 +79,9 @@ def test_what_is_missing_on_one_side_is_infinitely_far_and_on_both_no_number():
     here = table("spaces,x,y a,0.5, c,0.5,")
     found = sizes(committed, here, {})
     assert found == {"t: a x": 0, "t: b x": np.inf, "t: b y": np.inf, "t: c x": np.inf}
+    assert set(sizes(committed, committed[:0], {}).values()) == {np.inf}  # a whole table
+    renamed = committed.rename(columns={"spaces": "space", "x": "z"})
+    assert set(sizes(committed, renamed, {}).values()) == {np.inf}
 
 
 def test_measured_times_are_the_same_or_infinitely_far():
