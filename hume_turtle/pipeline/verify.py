@@ -21,7 +21,7 @@ from hume_turtle.storage.files import atomic_write
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = 20  # of the numbers outside their tolerance, and of the files that differ
+SHOWN = 20  # of the numbers that moved, and of the files that differ
 MACHINE = "machine.json"  # beside dvc.lock: what its results were made on
 
 
@@ -60,10 +60,8 @@ def verify(folder: Path, brief: bool = False, identical: bool = False) -> int:
         if outside:
             verdict = f"{outside} of {len(numbers)} numbers are outside their tolerance"
     print(f"{suite.name}: {verdict} (results in git: {commit})")
-    if outside and not brief:
-        print("tolerances     in git       here")
-        for name, *row in numbers[: min(outside, SHOWN)].itertuples(index=False):
-            print("{2:10.1f} {0:10.6g} {1:10.6g}".format(*row), name)
+    if differ and not brief:
+        print_numbers(numbers[numbers["size"] > 0])
     if not brief:
         print_circumstances(folder, differ, edited, versions)
     return int(bool(outside or (identical and differ)))
@@ -98,6 +96,12 @@ def compare_tables(suite: Settings, committed: list[str]) -> pd.DataFrame:
     for path in [path for path in committed if path.startswith(folder) and path.endswith(".csv")]:
         found.append(differences(Path(path).stem, *tables(path), spread, grid))
     return pd.concat(found).sort_values("size", ascending=False, kind="stable")
+
+
+def print_numbers(moved: pd.DataFrame) -> None:
+    print("tolerances     in git       here" if len(moved) else "no number moved")
+    for name, committed, here, size in moved[:SHOWN].itertuples(index=False):
+        print(f"{size:10.2f} {committed:10.6g} {here:10.6g} {name}")
 
 
 def print_circumstances(
