@@ -21,7 +21,8 @@ from hume_turtle.storage.files import atomic_write
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = 20  # of the numbers that moved, and of the files that differ
+SHOWN = 30  # numbers that moved
+LISTED = 10  # files that differ, settings and versions
 MACHINE = "machine.json"  # beside dvc.lock: what its results were made on
 
 
@@ -115,8 +116,8 @@ def print_circumstances(
         "versions other than in git's constraints.txt": versions,
     }
     for what, names in lists.items():
-        more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        print(f"{what}: {', '.join(names[:SHOWN])}{more}\n" if names else "", end="")
+        more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        print(f"{what}: {', '.join(names[:LISTED])}{more}\n" if names else "", end="")
     if differ:
         known = listed(git(folder, "ls-tree", "-z", "--name-only", "HEAD", "--", MACHINE))
         told = json.loads(at_head(folder, MACHINE)) if known else {}
