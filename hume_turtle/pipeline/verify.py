@@ -47,9 +47,9 @@ def verify(folder: Path, brief: bool = False, identical: bool = False) -> int:
     committed = listed(git(suite.root, "ls-tree", "-rz", "--name-only", "HEAD", "--", *results))
     if not committed:
         raise ValueError(f"nothing to compare with: no results of {suite.name} are in git")
-    check_fresh(folder)
+    changed, settings = uncommitted(suite.root), changed_settings(folder)
+    check_fresh(folder, [*settings, *changed])
 
-    changed = uncommitted(suite.root)
     edited = [path for path in changed if not path.startswith(results)]
     differ = [path for path in changed if path.startswith(results)] + moved_outputs(folder)
     verdict, outside = f"identical, byte for byte, {len(committed)} files", 0
@@ -61,10 +61,17 @@ def verify(folder: Path, brief: bool = False, identical: bool = False) -> int:
         if outside:
             verdict = f"{outside} of {len(numbers)} numbers are outside their tolerance"
     print(f"{suite.name}: {verdict} (results in git: {commit})")
-    if differ and not brief:
-        print_numbers(numbers[numbers["size"] > 0])
     if not brief:
-        print_circumstances(folder, differ, edited, versions)
+        reasons = {
+            "files and outputs that differ": differ,
+            "params.yaml differs from the one in git": settings,
+            "uncommitted changes": edited,
+            "versions other than in git's constraints.txt": versions,
+        }
+        lines = [f"{what}: {shortened(names)}" for what, names in reasons.items() if names]
+        if differ:
+            lines = [*told_numbers(numbers), *lines, *told_machines(folder)]
+        print("\n".join(lines), end="\n" if lines else "")
     return int(bool(outside or (identical and differ)))
 
 
@@ -99,30 +106,28 @@ def compare_tables(suite: Settings, committed: list[str]) -> pd.DataFrame:
     return pd.concat(found).sort_values("size", ascending=False, kind="stable")
 
 
-def print_numbers(moved: pd.DataFrame) -> None:
-    print("tolerances     in git       here" if len(moved) else "no number moved")
-    for name, committed, here, size in moved[:SHOWN].itertuples(index=False):
-        print(f"{size:10.2f} {committed:10.6g} {here:10.6g} {name}")
+def told_numbers(numbers: pd.DataFrame) -> list[str]:
+    """The numbers that moved most."""
+    moved = numbers[numbers["size"] > 0][:SHOWN]
+    return ["tolerances     in git       here" if len(moved) else "no number moved"] + [
+        f"{size:10.2f} {committed:10.6g} {here:10.6g} {name}"
+        for name, committed, here, size in moved.itertuples(index=False)
+    ]
 
 
-def print_circumstances(
-    folder: Path, differ: list[str], edited: list[str], versions: list[str]
-) -> None:
-    """What differs, and what may be the reason; nothing where there is nothing to say."""
-    lists = {
-        "files and outputs that differ": differ,
-        "params.yaml differs from the one in git": changed_settings(folder),
-        "uncommitted changes": edited,
-        "versions other than in git's constraints.txt": versions,
-    }
-    for what, names in lists.items():
-        more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        print(f"{what}: {', '.join(names[:LISTED])}{more}\n" if names else "", end="")
-    if differ:
-        known = listed(git(folder, "ls-tree", "-z", "--name-only", "HEAD", "--", MACHINE))
-        told = json.loads(at_head(folder, MACHINE)) if known else {}
-        for what, value in machine().items():
-            print(f"{what}: {told.get(what, 'not recorded')} in git, {value} here")
+def told_machines(folder: Path) -> list[str]:
+    """This machine beside the one that the results in git were made on."""
+    known = listed(git(folder, "ls-tree", "-z", "--name-only", "HEAD", "--", MACHINE))
+    told = json.loads(at_head(folder, MACHINE)) if known else {}
+    return [
+        f"{what}: {told.get(what, 'not recorded')} in git, {here} here"
+        for what, here in machine().items()
+    ]
+
+
+def shortened(names: list[str]) -> str:
+    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 # What is in git and what is here
@@ -210,15 +215,15 @@ def check_environment(root: Path) -> list[str]:
     return [told[name] for name in told if found[name] != wanted.get(name, found[name])]
 
 
-def check_fresh(folder: Path) -> None:
-    """Raise ValueError unless `dvc repro` has nothing left to do."""
+def check_fresh(folder: Path, changed: list[str] = ()) -> None:
+    """Raise ValueError unless `dvc repro` has nothing left to do; `changed` is told with it."""
     command = [sys.executable, "-m", "dvc", "status", "--json", "dvc.yaml"]
     done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise ValueError(f"dvc status: {done.stderr.strip().splitlines()[0]}")
     if stale := list(json.loads(done.stdout or "{}")):
-        more = f" and {len(stale) - 5} more" if len(stale) > 5 else ""
+        since = f"; changed since the commit: {shortened(changed)}" if changed else ""
         raise ValueError(
             "the results here are missing, or were not made by this code and these settings: "
-            f"{', '.join(stale[:5])}{more} would run; dvc repro first"
+            f"{shortened(stale)} would run; dvc repro first{since}"
         )

@@ -62,7 +62,7 @@ def suite(tmp_path, monkeypatch):
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-qm", "results")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "check_fresh", lambda folder: None)
+    monkeypatch.setattr(module, "check_fresh", lambda folder, changed=(): None)
     return tmp_path
 
 
@@ -186,8 +186,8 @@ def test_what_dvc_would_run_again_is_refused(tmp_path, monkeypatch, capsys):
     subprocess.run([*dvc, "repro", "-q"], cwd=tmp_path, check=True)
     module.check_fresh(tmp_path)
     write(tmp_path, "source", "2")
-    with pytest.raises(ValueError, match="make would run"):
-        module.check_fresh(tmp_path)
+    with pytest.raises(ValueError, match=r"make would run; .* since the commit: source"):
+        module.check_fresh(tmp_path, ["source"])
     write(tmp_path, "dvc.yaml", "stages: [")
     with pytest.raises(ValueError, match=r"dvc status: .*dvc\.yaml"):
         module.check_fresh(tmp_path)
