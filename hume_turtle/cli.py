@@ -8,6 +8,7 @@ import platform
 import sys
 import traceback
 from importlib import import_module
+from pathlib import Path
 from urllib.error import URLError
 
 from hume_turtle.pipeline.settings import STAGES, Settings
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     options.own_process = arguments is None  # not called from Python
     try:
-        options.run(options)
+        return options.run(options) or 0
     except KeyboardInterrupt:
         print(f"hume-turtle {options.command}: interrupted", file=sys.stderr)
         return 130
@@ -40,7 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exception(error)
         print(f"hume-turtle {options.command}: {explain(error, options)}", file=sys.stderr)
         return 2
-    return 0
 
 
 def explain(error: BaseException, options: argparse.Namespace) -> str:
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("hume-turtle", description="Find labelings without labels.")
     top.add_argument("--traceback", action="store_true", help="show where a failure was raised")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
-    for add in (add_stage, add_bench, add_label, add_embed, add_import, add_evaluate):
+    for add in (add_stage, add_verify, add_bench, add_label, add_embed, add_import, add_evaluate):
         add(commands)
     return top
 
@@ -72,6 +72,21 @@ def add_stage(commands) -> None:
     command.add_argument("stage", choices=STAGES)
     command.add_argument("item", nargs="?", help="a dataset for embed, fit, baselines; a notebook")
     command.set_defaults(run=run_stage)
+
+
+def add_verify(commands) -> None:
+    command = commands.add_parser(
+        "verify",
+        help="compare the results of the suite in the current directory with those in git",
+        description="Exit code 0: every byte is the same, or every number within its tolerance; "
+        "1: a number is outside; 2: there is nothing to compare.",
+    )
+    command.add_argument("--brief", action="store_true", help="one line")
+    command.add_argument("--identical", action="store_true", help="exit code 1 for any other byte")
+    command.add_argument(
+        "--record", action="store_true", help="before a commit of new results: on which machine"
+    )
+    command.set_defaults(run=run_verify)
 
 
 def add_bench(commands) -> None:
@@ -173,6 +188,17 @@ def run_stage(options: argparse.Namespace) -> None:
         print(f"{platform.machine()}, not x86-64: {own}", file=sys.stderr)
     stage = import_module(f"hume_turtle.pipeline.{options.stage}")
     stage.run(suite, *([options.item] if listed else []))
+
+
+def run_verify(options: argparse.Namespace) -> int | None:
+    if options.own_process:
+        restart(environment(Settings.open().params["threads"]))
+
+    from hume_turtle.pipeline.verify import record, verify
+
+    if options.record:
+        return record(Path())
+    return verify(Path(), options.brief, options.identical)
 
 
 def run_embed(options: argparse.Namespace) -> None:

@@ -5,9 +5,9 @@ and caches, and every choice rounds differently. The suites therefore run with `
 which leaves one choice on all processors since 2013 with AVX2 (Haswell, Zen). It costs speed, so
 nothing else does: not the library, not the commands that embed, label and measure.
 
-Two things it cannot hold still. Instructions that approximate 1/x and 1/√x differ between vendors;
-where the suites run, only MKL's square roots and logarithms would use them, so optimisers are fused.
-Threads share sums between them, so params.yaml names their number.
+Two things the variables cannot hold still. The instructions that approximate 1/x and 1/√x differ
+between vendors; in the suites only MKL's square roots would use them, in Adam, which is therefore
+fused. And threads share sums between them, so params.yaml names how many there are.
 """
 
 from __future__ import annotations

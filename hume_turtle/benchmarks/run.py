@@ -12,7 +12,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
-import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
@@ -33,6 +32,7 @@ from hume_turtle.benchmarks.cases import (
 from hume_turtle.benchmarks.methods import Method, Spaces, hume, k_means, now, plain_turtle, turtle
 from hume_turtle.core.precision import pick_device
 from hume_turtle.evaluation.metrics import cluster_accuracy
+from hume_turtle.pipeline.machine import processor
 from hume_turtle.pipeline.suite import GROWTH_COLUMNS, SPEED_COLUMNS, TIMING_COLUMNS, Suite
 from hume_turtle.storage.files import atomic_write
 
@@ -211,11 +211,3 @@ def machine(device: str) -> dict:
     name = torch.cuda.get_device_name() if device == "cuda" else processor()
     hardware = name if device == "cuda" else f"{threads} threads of {name}"
     return {"date": date.today().isoformat(), "hardware": hardware, "threads": threads}
-
-
-def processor() -> str:
-    """The processor's name, where the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")  # platform.processor() gives "x86_64" on Linux
-    if cpuinfo.exists() and (found := re.search(r"model name\s*: (.*)", cpuinfo.read_text())):
-        return found[1].strip()
-    return platform.processor() or platform.machine()

@@ -1,9 +1,10 @@
-"""The stage `code`: which code each stage and each notebook depends on.
+"""The stage `code`: which code and which versions each stage and each notebook depends on.
 
 The other stages depend on the file that is written here for them: one line for each module that
 the stage imports, at any depth, inside functions too, with a digest of its syntax tree. Comments,
 docstrings, layout and imports for type checkers do not count. So an edit re-runs the stages whose
-code it changes, and dvc.yaml names no module.
+code it changes, and dvc.yaml names no module. A line for constraints.txt re-runs them all when a
+version in it changes.
 """
 
 from __future__ import annotations
@@ -18,20 +19,23 @@ from pathlib import Path
 
 import hume_turtle
 from hume_turtle.pipeline.settings import STAGES, Settings, fresh_folder
+from hume_turtle.storage.files import file_sha256
 
 ROOT = Path(hume_turtle.__file__).parents[1]
+RUNTIME = "hume_turtle.runtime"  # sets what all stages run with
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def run(suite: Settings) -> None:
     """Write `<data>/code/<name>` for every stage and every notebook of the suite."""
     folder = fresh_folder(suite.data / "code")
+    versions = f"{file_sha256(suite.root / 'constraints.txt')}  constraints.txt\n"
     for stage in STAGES.keys() - {"code", "notebooks"}:
-        text = digests(["hume_turtle.runtime", f"hume_turtle.pipeline.{stage}"])
+        text = versions + digests([RUNTIME, f"hume_turtle.pipeline.{stage}"])
         (folder / stage).write_text(text, encoding="utf-8")
     for name in suite.params["notebooks"]:
         code = notebook_code(suite.root / "notebooks" / f"{name}.ipynb")
-        text = digests(["hume_turtle.runtime", "hume_turtle.pipeline.notebooks", *imported(code)])
+        text = versions + digests([RUNTIME, "hume_turtle.pipeline.notebooks", *imported(code)])
         (folder / name).write_text(text, encoding="utf-8")
 
 

@@ -120,7 +120,8 @@ def copy(tmp_path):
     ignore = shutil.ignore_patterns("__pycache__", "executed")
     for name in ("hume_turtle", "notebooks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for name in ("params.yaml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
 
@@ -150,6 +151,7 @@ def test_a_plotting_change_touches_notebooks_and_no_fit(copy):
     assert changed_by("reporting/style.py", "EXTRA = 1") == notebooks
     changed = changed_by("core/turtle_solver.py", "EXTRA = 1")
     assert changed == notebooks | {"fit", "select", "baselines"}
+    assert changed_by("../constraints.txt", "numpy==3.0") == made.keys()  # versions: everything
 
 
 @pytest.mark.parametrize("stage", PACKAGES)

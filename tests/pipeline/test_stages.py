@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -145,6 +146,12 @@ def test_notebooks_run_and_report_publishes_every_artefact(suite):
     stage(suite.folder, "report")
     published = {path.stem for path in (suite.folder / "figures" / "digits").iterdir()}
     assert published == set(PARAMS["artefacts"])
+    scores = pd.read_csv(suite.root / "data" / "scores" / "digits.csv")
+    pd.testing.assert_frame_equal(scores, suite.scores())
+    metrics = json.loads((suite.root / "data" / "metrics" / "digits.json").read_text())
+    of_test = scores.query("split == 'test' and metric == 'cluster_accuracy'")
+    rows = of_test.query("dataset == 'digits' and method == 'turtle' and spaces == 'moco+letters'")
+    assert metrics["digits"]["turtle"]["moco+letters"] == round(100 * rows["value"].mean(), 2)
     with pytest.raises(ValueError, match="clusters"):
         publish(
             suite.data / "notebooks",

@@ -104,10 +104,11 @@ def checkout(folder: Path) -> Path:
         "suites",
         "data/reported",
         "data/measured",
+        "constraints.txt",
         "dvc.yaml",
         "params.yaml",
     ]
-    copied += [".gitignore", ".dvcignore", ".dvc/config"]
+    copied += [".gitignore", ".dvcignore", ".dvc/config", ".dvc/plots"]
     for name in copied:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
