@@ -147,7 +147,7 @@ def growth_cases(device: str, full: bool = False) -> list[tuple[str, int, Case]]
             # One quick iteration is too short for the clock: the less work, the more of them.
             steps = int(np.clip(1e8 / (min(n, 10_000) * d * C * runs), 2, 50))
             methods = {
-                "reference": Method(plain_turtle(C, device), steps, overhead=False, scale=runs),
+                "reference": Method(plain_turtle(C, device), steps, scale=runs),
                 "turtle": Method(turtle(C, device, runs), steps),
             }
             case = Case(f"{axis} = {value}", partial(mixture, n, (d,), C), methods)
