@@ -50,9 +50,9 @@ def reference_turtle(
     heads = None
     for _ in range(outer_steps):
         rows = torch.from_numpy(draw.choice(n, size=min(batch_size, n), replace=False))
-        for z, rows_of_z in zip(tensors, gathered):
-            torch.index_select(z, 0, rows, out=rows_of_z)
-        batch = [z.float().to(device) for z in gathered]
+        for z, part in zip(tensors, gathered):
+            torch.index_select(z, 0, rows, out=part)
+        batch = [part.float().to(device) for part in gathered]
         labelings = [layer(z).softmax(dim=1) for layer, z in zip(encoder, batch)]  # (B, C)
         labeling = torch.stack(labelings).mean(0)
         if heads is None or not warm_start:

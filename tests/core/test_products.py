@@ -97,3 +97,12 @@ def test_without_onednns_operator_products_are_plain(monkeypatch, failure):
     operator = "torch.ops.mkldnn._linear_pointwise"
     monkeypatch.setattr(operator, broken, raising=False)
     assert onednn_linear.__wrapped__() is None
+
+
+def test_large_products_repeat_to_the_bit():
+    head, residual, space = torch.randn(1, 3, 300), torch.randn(1, 3, 4000), torch.randn(4000, 300)
+    assert space.numel() >= products.LARGE
+    assert torch.equal(linear_logits(head, space), linear_logits(head.clone(), space.clone()))
+    assert torch.equal(
+        head_gradient(residual, space), head_gradient(residual.clone(), space.clone())
+    )
