@@ -36,6 +36,7 @@ class Method:
             then left out, by subtracting the seconds of a fit of one iteration.
         scale: what the seconds of an iteration are multiplied by: 1000 for a whole run of 1000
             iterations of which `steps` are timed, 1/16 for one of 16 batched runs.
+        precision: of the operands of its products.
         repeats: repetitions, with seeds 0, 1, ...; the median is reported.
         note: what else a reader of the number must know.
     """
@@ -44,6 +45,7 @@ class Method:
     steps: int | None = None
     overhead: bool = True
     scale: float = 1.0
+    precision: str = "fp32"
     repeats: int = 5
     note: str = ""
 

@@ -3,8 +3,9 @@
 Apart from the pipeline, which must repeat to the bit. In each case (cases.py) the methods
 alternate in one process, and the medians of their repetitions are reported. Where a case is an
 outer iteration, a repetition takes several and reports their mean; where it is a whole run of a
-method that would take hours, the seconds of an iteration times the number of iterations. The
-column `timed` says which. Peak memory is what a fit needs above its embeddings.
+method that would take hours, the seconds of an iteration times the number of iterations, and the
+name of the case says so. The column `timed` says which. Peak memory is what a fit needs above its
+embeddings.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from hume_turtle.evaluation.metrics import cluster_accuracy
 from hume_turtle.pipeline.machine import processor
 from hume_turtle.pipeline.suite import GROWTH_COLUMNS, SPEED_COLUMNS, TIMING_COLUMNS, Suite
 from hume_turtle.storage.files import atomic_write
+
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 
 
 def measure(suite: Suite, dataset: str, full: bool = False) -> None:
@@ -122,6 +125,7 @@ def measure_case(case: Case, device: str) -> list[dict]:
     return [
         {
             "method": name,
+            "precision": method.precision,
             "seconds": np.median(seconds[name]),
             "ratio": reference / np.median(seconds[name]),
             "accuracy": np.mean(scores[name]) if scores[name] else np.nan,
@@ -208,6 +212,15 @@ def load_libraries(device: str) -> None:
 def machine(device: str) -> dict:
     """When and on what: the columns `date`, `hardware` and `threads`."""
     threads = torch.get_num_threads()
-    name = torch.cuda.get_device_name() if device == "cuda" else processor()
-    hardware = name if device == "cuda" else f"{threads} threads of {name}"
+    if device == "cuda":
+        hardware = torch.cuda.get_device_name()
+    else:
+        hardware = f"{threads} threads of {processor()}, {instructions()}"
     return {"date": date.today().isoformat(), "hardware": hardware, "threads": threads}
+
+
+def instructions() -> str:
+    """The instruction set that PyTorch uses, and the variables that hold the libraries to one."""
+    limits = [f"{name}={os.environ[name]}" for name in LIMITS if name in os.environ]
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{capability} ({', '.join(limits)})" if limits else capability

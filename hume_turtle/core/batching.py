@@ -71,6 +71,9 @@ def as_tensor(space) -> Tensor:
 def copy_rows(space: Tensor, rows: Tensor | None, target: Tensor) -> None:
     """`target[:, :d] = space[rows]` between any types and devices, a chunk at a time."""
     dim = space.shape[1]
+    if rows is not None and (space.dtype, space.device) == (target.dtype, target.device):
+        torch.index_select(space, 0, rows, out=target[:, :dim])  # nothing to convert
+        return
     step = max(1, CHUNK // dim)
     for i in range(0, len(target), step):
         part = space[i : i + step] if rows is None else space.index_select(0, rows[i : i + step])

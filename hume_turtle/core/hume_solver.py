@@ -10,7 +10,8 @@ from torch import Tensor
 
 from hume_turtle.core.inner_heads import Adam
 from hume_turtle.core.objectives import entropy
-from hume_turtle.core.task_encoders import OrthonormalEncoder, linear_logits, sparsemax
+from hume_turtle.core.products import linear_logits
+from hume_turtle.core.task_encoders import OrthonormalEncoder, sparsemax
 from hume_turtle.core.unrolled import HeadSpace, Split, UnrolledDescent, split_at
 
 ANNEAL_AT = (100, 200)  # after these outer iterations outer_lr × 0.1 and temperature ÷ 10

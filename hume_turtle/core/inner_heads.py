@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hume_turtle.core.task_encoders import linear_logits
+from hume_turtle.core.products import head_gradient, linear_logits
 
 ADAM = {  # published: PyTorch's defaults
     "beta1": 0.9,
@@ -79,17 +79,6 @@ class Adam:
         """The parts of some runs, as views."""
         parts = [tensor.unbind(0) for tensor in tensors]
         return [part[r] for part in parts for r in runs]
-
-
-def head_gradient(residual: Tensor, space: Tensor, scale: float = 1.0) -> Tensor:
-    """Gradient of linear heads from that of their logits, times `scale`: (R, C, d).
-
-    Args:
-        residual: (R, C, n).
-        space: (n, d).
-    """
-    product = residual.flatten(0, 1).to(space.dtype) @ space  # (R C, d)
-    return product.to(residual.dtype).mul_(scale).view(*residual.shape[:2], -1)
 
 
 @torch.no_grad()

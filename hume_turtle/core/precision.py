@@ -37,12 +37,14 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices in hardware.
 
     On x86 that is AVX-512 with bf16 or AMX; PyTorch tells by names that differ between versions.
+    They tell what the processor has; where the environment holds PyTorch to less, it is not used.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     flags = [getattr(torch.cpu, name)() for name in names if hasattr(torch.cpu, name)]
-    return device.type == "cpu" and any(flags)
+    allowed = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return device.type == "cpu" and allowed and any(flags)
 
 
 def pick_device(device: str | torch.device) -> torch.device:

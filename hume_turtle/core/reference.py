@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrizations
 
+from hume_turtle.core.batching import as_tensor
 from hume_turtle.core.task_encoders import sparsemax
 
 
@@ -34,10 +35,12 @@ def reference_turtle(
     """TURTLE for one run, from K arrays (n, d_k): yields the task encoder after each outer step."""
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
-    n = len(spaces[0])
+    tensors = [as_tensor(space) for space in spaces]  # share the arrays' memory
+    n = len(tensors[0])
+    gathered = [z.new_empty(min(batch_size, n), z.shape[1]) for z in tensors]
 
     def layers() -> list[nn.Module]:
-        return [nn.Linear(z.shape[1], n_classes).to(device) for z in spaces]
+        return [nn.Linear(z.shape[1], n_classes).to(device) for z in tensors]
 
     def adam(modules: list[nn.Module], lr: float) -> torch.optim.Optimizer:
         return torch.optim.Adam([p for m in modules for p in m.parameters()], lr=lr)
@@ -46,8 +49,10 @@ def reference_turtle(
     outer = adam(encoder, outer_lr)
     heads = None
     for _ in range(outer_steps):
-        rows = draw.choice(n, size=min(batch_size, n), replace=False)
-        batch = [torch.from_numpy(z[rows]).float().to(device) for z in spaces]
+        rows = torch.from_numpy(draw.choice(n, size=min(batch_size, n), replace=False))
+        for z, part in zip(tensors, gathered):
+            torch.index_select(z, 0, rows, out=part)
+        batch = [part.float().to(device) for part in gathered]
         labelings = [layer(z).softmax(dim=1) for layer, z in zip(encoder, batch)]  # (B, C)
         labeling = torch.stack(labelings).mean(0)
         if heads is None or not warm_start:

@@ -12,27 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrizations
 
+from hume_turtle.core.products import linear_logits
+
 ABSENT = -1e4  # logit of a class that a run does not have: its softmax underflows to 0
 
 
 def with_constant(space: Tensor) -> Tensor:
     """Append a column of ones, (n, d) to (n, d + 1), so that a head's bias is its last weight."""
     return torch.cat([space, space.new_ones(len(space), 1)], dim=1)
-
-
-def linear_logits(head: Tensor, space: Tensor) -> Tensor:
-    """Logits of R runs' linear heads on the same rows, class-major, in the heads' precision.
-
-    Args:
-        head: (R, C, d).
-        space: (n, d).
-
-    Returns:
-        (R, C, n).
-    """
-    runs, classes, dim = head.shape
-    flat = head.reshape(runs * classes, dim).to(space.dtype)
-    return (flat @ space.T).to(head.dtype).view(runs, classes, -1)
 
 
 def draw_heads(

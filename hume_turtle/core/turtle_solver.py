@@ -12,9 +12,10 @@ from torch import Tensor
 
 from hume_turtle.core.batching import Batches
 from hume_turtle.core.cuda_graphs import Graphed
-from hume_turtle.core.inner_heads import Adam, head_gradient, train_heads
+from hume_turtle.core.inner_heads import Adam, train_heads
 from hume_turtle.core.objectives import entropy
-from hume_turtle.core.task_encoders import SoftmaxEncoder, linear_logits
+from hume_turtle.core.products import head_gradient, linear_logits
+from hume_turtle.core.task_encoders import SoftmaxEncoder
 
 
 def turtle_gradient(

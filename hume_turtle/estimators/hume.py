@@ -20,13 +20,9 @@ from hume_turtle.checks import (
 )
 from hume_turtle.core.hume_solver import ANNEAL_AT, minimise_hume
 from hume_turtle.core.precision import check_precision, pick_device, precision_name
+from hume_turtle.core.products import linear_logits
 from hume_turtle.core.sampling import derived_seed, draw_inner_heads, draw_subsets, generator
-from hume_turtle.core.task_encoders import (
-    OrthonormalEncoder,
-    linear_logits,
-    sparsemax,
-    with_constant,
-)
+from hume_turtle.core.task_encoders import OrthonormalEncoder, sparsemax, with_constant
 from hume_turtle.core.unrolled import HeadSpace, UnrolledDescent
 from hume_turtle.estimators.base import (
     LabelingEstimator,

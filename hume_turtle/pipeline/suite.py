@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from hume_turtle.estimators.base import LabelingEstimator
 
 TIMING_COLUMNS = ["date", "hardware", "threads", "dataset", "method", "spaces", "metric", "value"]
-SPEED_COLUMNS = ["case", "method", "seconds", "ratio", "accuracy", "peak_memory_mb", "repeats"]
-SPEED_COLUMNS += ["date", "hardware", "threads", "timed", "worst"]
+SPEED_COLUMNS = ["case", "method", "precision", "seconds", "ratio", "accuracy", "peak_memory_mb"]
+SPEED_COLUMNS += ["repeats", "date", "hardware", "threads", "timed", "worst"]
 GROWTH_COLUMNS = ["axis", "value", "method", "seconds", "repeats", "date", "hardware", "threads"]
 
 
@@ -60,7 +60,8 @@ class Suite(Settings):
 
         `ratio` is the reference's seconds by the method's, `accuracy` and `worst` are the mean and
         the lowest cluster accuracy of whole runs as fractions, `peak_memory_mb` is what a fit
-        needs above its embeddings. See `make bench`.
+        needs above its embeddings, `precision` that of the products' operands. `hardware` names the
+        instruction set, `case` what was extrapolated. See `make bench`.
         """
         return self._measured("speed", SPEED_COLUMNS)
 

@@ -132,13 +132,14 @@ def small_tables(monkeypatch, clock) -> None:
     labels = np.array([0, 1, 0, 1])
     methods = {
         "reference": Method(clock.takes("reference", 4, labels=labels), repeats=1),
-        "fp32": Method(clock.takes("fp32", 1, labels=labels), repeats=1),
+        "bf16": Method(clock.takes("bf16", 1, labels=labels), precision="bf16", repeats=1),
     }
     monkeypatch.setattr(run, "speed_cases", lambda *_: [case(methods, labels, "a, b")])
     monkeypatch.setattr(run, "growth_cases", lambda *_: [("n", 4, case(methods))])
     monkeypatch.setattr(run, "suite_cases", lambda *_: [case(methods)])
     monkeypatch.setattr(run, "peak_memory", lambda *_: 3e6)
     monkeypatch.setattr(run, "processor", lambda: "ours")
+    monkeypatch.setattr(run, "instructions", lambda: "AVX9")
 
 
 def test_measure_writes_three_tables_beside_other_hardware(suite, clock, monkeypatch):
@@ -147,19 +148,20 @@ def test_measure_writes_three_tables_beside_other_hardware(suite, clock, monkeyp
     measure(suite, "digits")
     measure(suite, "digits")  # replaces its own rows
     speed, growth, timings = suite.speed(), suite.growth(), suite.timings()
-    assert speed.columns[:6].tolist() == [
-        *("case", "method", "seconds", "ratio", "accuracy", "peak_memory_mb")
+    assert speed.columns[:7].tolist() == [
+        *("case", "method", "precision", "seconds", "ratio", "accuracy", "peak_memory_mb")
     ]
     assert speed.columns.tolist() == SPEED_COLUMNS
     assert growth.columns.tolist() == GROWTH_COLUMNS
     assert timings.columns.tolist() == TIMING_COLUMNS
-    assert speed.iloc[:, :6].values.tolist() == [
-        ["a, b", "reference", 40, 1, 1, 3],
-        ["a, b", "fp32", 10, 4, 1, 3],
+    assert speed.iloc[:, :7].values.tolist() == [
+        ["a, b", "reference", "fp32", 40, 1, 1, 3],
+        ["a, b", "bf16", "bf16", 10, 4, 1, 3],
     ]
+    assert speed["hardware"].str.contains("threads of ours, AVX9").all()
     assert growth[["axis", "value", "method", "seconds"]].values.tolist() == [
         ["n", 4, "reference", 40],
-        ["n", 4, "fp32", 10],
+        ["n", 4, "bf16", 10],
     ]
     assert timings["value"].tolist() == [40, 10]
 
@@ -168,6 +170,15 @@ def test_measure_writes_three_tables_beside_other_hardware(suite, clock, monkeyp
     assert suite.speed()["hardware"].str.contains("another").tolist() == [False, False, True, True]
     assert len(suite.growth()) == 4
     assert len(suite.timings()) == 2
+
+
+def test_hardware_names_the_instructions_in_effect(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX9")
+    for name in run.LIMITS:
+        monkeypatch.delenv(name, raising=False)
+    assert run.machine("cpu")["hardware"].endswith(f"{run.processor()}, AVX9")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert run.instructions() == "AVX9 (ONEDNN_MAX_CPU_ISA=AVX2)"
 
 
 def test_nothing_is_written_when_a_case_fails(suite, clock, monkeypatch):
@@ -243,10 +254,14 @@ def test_the_cases_that_targets_are_read_from(suite, monkeypatch, full, bf16):
         "TURTLE, 50,000 x 2304 overlapping mixture, a whole run",
         "HUME, digits, an outer iteration",
         f"HUME, one subset of 10,000 x 1536, an outer iteration{part}",
-        "HUME, digits, a whole run",
+        "HUME, digits, a whole run (the reference extrapolated from one of 1000 outer iterations)",
     }
     for case in found.values():
         assert next(iter(case.methods)).startswith("reference")
+        some = any(method.scale > 1 for method in case.methods.values())
+        assert ("extrapolated" in case.name) == some  # in the first column that a reader sees
+        for name, method in case.methods.items():
+            assert method.precision == ("bf16" if "bf16" in name else "fp32")
     joint = found["TURTLE, 1797 x 128, C = 10, 16 batched runs, per run"].methods
     assert list(joint) == ["reference (solo)", "fp32", "bf16"][: 2 + bf16]
     assert (joint["reference (solo)"].scale, joint["fp32"].scale) == (1, 1 / 16)

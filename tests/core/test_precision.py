@@ -29,12 +29,18 @@ def test_other_precisions_are_refused(bad):
 
 
 def test_bf16_is_worth_it_where_the_processor_has_the_instructions(monkeypatch):
+    capability = "AVX512"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     for amx, avx512, expected in ((True, False, True), (False, True, True), (False, False, False)):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False)
         name = "_is_avx512_bf16_supported"
         monkeypatch.setattr(torch.cpu, name, lambda avx512=avx512: avx512, raising=False)
         assert has_bf16(CPU) == expected
         assert not has_bf16(torch.device("meta"))
+    monkeypatch.setattr(torch.cpu, name, lambda: True, raising=False)
+    assert has_bf16(CPU)
+    capability = "AVX2"  # by ATEN_CPU_CAPABILITY, on a processor that could
+    assert not has_bf16(CPU)
 
 
 @pytest.mark.slow

@@ -58,6 +58,7 @@ def test_turtle_follows_the_recording(name, replay):
     spaces = [recorded[f"z{k}_train"] for k in K]
     names = ("gamma", "outer_steps", "inner_steps", "inner_lr", "outer_lr", "warm_start")
     settings = {name: config[name] for name in names}
+    settings["batch_size"] = recorded["batch_indices"].shape[1]
     (layers,) = deque(reference_turtle(spaces, len(encoder[0][1]), **settings), maxlen=1)
     for k in K:
         for part in ("weight", "bias"):

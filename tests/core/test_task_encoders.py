@@ -9,7 +9,6 @@ from hume_turtle.core.task_encoders import (
     OrthonormalEncoder,
     SoftmaxEncoder,
     draw_heads,
-    linear_logits,
     orthogonal_basis,
     softmax_labelings,
     sparsemax,
@@ -29,16 +28,6 @@ def projection(logits):
         too_low = (logits - middle[:, None]).clamp_min(0).sum(1) > 1
         low, high = torch.where(too_low, middle, low), torch.where(too_low, high, middle)
     return (logits - low[:, None]).clamp_min(0)
-
-
-def test_linear_logits_are_those_of_a_linear_layer():
-    (head,) = draw_heads([5], 3, streams(0, 1))
-    space = torch.randn(7, 5)
-    logits = linear_logits(head, with_constant(space))
-    assert logits.shape == (2, 3, 7)
-    for run in range(2):
-        layer = nn.functional.linear(space, head[run, :, :-1], head[run, :, -1])  # (n, C)
-        torch.testing.assert_close(logits[run].T, layer)
 
 
 def test_heads_are_uniform_and_each_run_has_its_own_stream():

@@ -13,10 +13,10 @@ from torch.nn.utils import parametrizations
 
 from hume_turtle import Turtle
 from hume_turtle.core.batching import Batches
-from hume_turtle.core.inner_heads import head_gradient
 from hume_turtle.core.objectives import turtle_objective
+from hume_turtle.core.products import head_gradient, linear_logits
 from hume_turtle.core.sampling import draw_batches
-from hume_turtle.core.task_encoders import SoftmaxEncoder, draw_heads, linear_logits
+from hume_turtle.core.task_encoders import SoftmaxEncoder, draw_heads
 from hume_turtle.core.turtle_solver import minimise_turtle, turtle_gradient
 from hume_turtle.estimators import turtle, turtle_fast
 from hume_turtle.estimators.turtle import hard_labels, label_rows, soft_labels

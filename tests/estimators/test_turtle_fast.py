@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from hume_turtle import Turtle
-from hume_turtle.core.task_encoders import ABSENT, linear_logits, with_constant
+from hume_turtle.core.products import linear_logits
+from hume_turtle.core.task_encoders import ABSENT, with_constant
 from hume_turtle.estimators import turtle_fast
 from hume_turtle.estimators.turtle_fast import Projection, draw_rows, lowest, start_heads
 from hume_turtle.evaluation.metrics import cluster_accuracy
