@@ -10,6 +10,7 @@ from importlib import import_module
 from urllib.error import URLError
 
 from hume_turtle.pipeline.settings import STAGES, Settings
+from hume_turtle.runtime import keep_freed_memory
 
 EXTRAS = {"av": "video", "h5py": "pcam", "gdown": "pcam"}  # optional packages (pyproject.toml)
 EXPECTED = (ValueError, OSError, RuntimeError, ImportError, MemoryError, EOFError)
@@ -169,6 +170,9 @@ def run_stage(options: argparse.Namespace) -> None:
 
 
 def run_embed(options: argparse.Namespace) -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve the workers
+    keep_freed_memory()
+
     from hume_turtle.benchmarks.extraction import benchmark
     from hume_turtle.datasets.registry import load_dataset
     from hume_turtle.encoders.registry import load_encoder
@@ -187,7 +191,7 @@ def run_embed(options: argparse.Namespace) -> None:
     settings = {name: getattr(options, name) for name in names}
     for images in loaded:
         if options.benchmark:
-            print("three rounds of 20 seconds each for both, and start-ups: some minutes")
+            print("three rounds of 20 seconds for each of three, and start-ups: some minutes")
             print(benchmark(images, encoder, **settings))
             continue
         existing = "update" if options.overwrite else "resume"
