@@ -38,9 +38,9 @@ class Encoder:
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Encoder:
         """Move the network to a device, in place, and to a precision if one is given.
 
-        dtype: one of `DTYPES`; all of them work on a CPU too, the short ones slowly. The returned
-        encoder's settings say which. `pixels` has no network and stays fp32. Raises ValueError for
-        another dtype.
+        dtype: one of `DTYPES`; all of them work on a CPU too, where the short ones are slow unless
+        it has instructions for them. The returned encoder's settings say which. `pixels` has no
+        network and stays fp32. Raises ValueError for another dtype.
         """
         names = {known: name for name, known in DTYPES.items()}
         if dtype is not None and dtype not in names:
