@@ -12,7 +12,13 @@ from pathlib import Path
 from urllib.error import URLError
 
 from hume_turtle.pipeline.settings import STAGES, Settings
-from hume_turtle.runtime import environment, is_x86, restart, threads_of_libraries
+from hume_turtle.runtime import (
+    environment,
+    is_x86,
+    keep_freed_memory,
+    restart,
+    threads_of_libraries,
+)
 
 EXTRAS = {"av": "video", "h5py": "pcam", "gdown": "pcam"}  # optional packages (pyproject.toml)
 EXPECTED = (ValueError, OSError, RuntimeError, ImportError, MemoryError, EOFError)
@@ -202,6 +208,9 @@ def run_verify(options: argparse.Namespace) -> int | None:
 
 
 def run_embed(options: argparse.Namespace) -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve the workers
+    keep_freed_memory()
+
     from hume_turtle.benchmarks.extraction import benchmark
     from hume_turtle.datasets.registry import load_dataset
     from hume_turtle.encoders.registry import load_encoder
@@ -220,7 +229,7 @@ def run_embed(options: argparse.Namespace) -> None:
     settings = {name: getattr(options, name) for name in names}
     for images in loaded:
         if options.benchmark:
-            print("three rounds of 20 seconds each for both, and start-ups: some minutes")
+            print("three rounds of 20 seconds for each of three, and start-ups: some minutes")
             print(benchmark(images, encoder, **settings))
             continue
         existing = "update" if options.overwrite else "resume"

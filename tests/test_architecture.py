@@ -19,9 +19,9 @@ ALLOWED = {
     "released": {*LEAVES, "storage", "estimators", "evaluation"},
     "reporting": {*LEAVES, "core", "storage", "estimators", "evaluation"},
 }
-ALLOWED["pipeline"] = {*ALLOWED} - {"released"} | LEAVES
+ALLOWED["pipeline"] = {*ALLOWED} - {"released"} | {*LEAVES, "runtime"}
 ALLOWED["benchmarks"] = ALLOWED["pipeline"] | {"pipeline"}
-ALLOWED["cli"] = {*ALLOWED, *LEAVES}
+ALLOWED["cli"] = {*ALLOWED, *LEAVES, "runtime"}
 
 
 def imported_packages(path: Path) -> set[str]:

@@ -198,7 +198,7 @@ def test_bench_measures_the_suite_here(suite, monkeypatch):
     assert seen == [("digits", "digits", False), ("digits", "stl10", True)]
 
 
-def test_embed_extracts_a_folder_of_images_and_resumes(tmp_path, capsys):
+def test_embed_extracts_a_folder_of_images_and_resumes(tmp_path, capsys, monkeypatch):
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -211,7 +211,10 @@ def test_embed_extracts_a_folder_of_images_and_resumes(tmp_path, capsys):
     arguments += ["--encoder", "timm:test_resnet.r160_in1k", "--weights", "random"]
     arguments += ["--batch-size", "4", "--workers", "0", "--device", "cpu"]
     arguments += ["--output", str(tmp_path / "out"), "--labels", str(tmp_path / "labels")]
+    kept = []
+    monkeypatch.setattr(cli, "keep_freed_memory", lambda: kept.append(True))
     assert main(arguments) == 0
+    assert kept == [True]  # the command's process is its own
     path = capsys.readouterr().out.strip()
     rows = np.load(path)
     assert len(rows) == 6

@@ -35,9 +35,10 @@ from hume_turtle.core.precision import pick_device
 from hume_turtle.evaluation.metrics import cluster_accuracy
 from hume_turtle.pipeline.machine import processor
 from hume_turtle.pipeline.suite import GROWTH_COLUMNS, SPEED_COLUMNS, TIMING_COLUMNS, Suite
+from hume_turtle.runtime import AVX2
 from hume_turtle.storage.files import atomic_write
 
-LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+LIMITS = (*AVX2, "MKL_ENABLE_INSTRUCTIONS")  # variables that hold libraries to less than they can
 
 
 def measure(suite: Suite, dataset: str, full: bool = False) -> None:

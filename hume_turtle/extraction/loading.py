@@ -57,7 +57,9 @@ def collate(items: list[tuple[int, Tensor | str]], dtype: torch.dtype) -> Batch:
         if image.shape != read[0][1].shape:
             shapes = f"{tuple(image.shape)}, image {read[0][0]} {tuple(read[0][1].shape)}"
             raise ValueError(f"one dataset's images need one shape; image {row} has {shapes}")
-    images = torch.stack([image for _, image in read]) if read else None
+    images = None
+    if read:  # in a worker straight into memory that it shares: a copy less than torch.stack
+        images = torch.utils.data.default_collate([image for _, image in read])
     if images is not None and images.is_floating_point():
         images = images.to(dtype)
     return Batch([row for row, _ in read], images, unreadable)

@@ -22,6 +22,7 @@ from hume_turtle.encoders.text import cached_text_features, save_text_features, 
 from hume_turtle.extraction.extract import extract
 from hume_turtle.pipeline.images import load_images
 from hume_turtle.pipeline.settings import Settings, check_keys
+from hume_turtle.runtime import keep_freed_memory
 from hume_turtle.storage.embeddings import (
     embedding_path,
     is_imported,
@@ -45,6 +46,7 @@ def run(suite: Settings, dataset: str) -> None:
         ValueError: where imported labels are not those of the images, row by row; where one split
             of a space was imported and the other was not.
     """
+    keep_freed_memory()
     folder = suite.data / "embeddings"
     options = suite.params["embed"].get("extraction", {})
     check_keys("embed.extraction", options, signature(extract).parameters)

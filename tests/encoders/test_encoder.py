@@ -59,3 +59,15 @@ def test_an_unknown_name_is_told_what_it_may_mean():
         "unknown encoder 'clip-vit-l14'; did you mean clip-vit-l-14? choose from clip-vit-l-14, bit"
     )
     assert str(unknown("zzz", names, "two")) == "unknown encoder 'zzz'; choose from two"
+
+
+def test_on_a_cpu_images_lie_channels_last_and_rows_are_those_of_any_order(encoder):
+    seen = []
+    encoder.network[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    batch = torch.randn(4, 3, 8, 8)
+    rows = encoder.encode(batch)
+    assert torch.equal(rows, encoder.encode(batch.to(memory_format=torch.channels_last)))
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for images in seen)
+    torch.testing.assert_close(rows, encoder.network(batch), atol=1e-5, rtol=1e-5)
+    flat = Encoder("flat", 5, {}, lambda image: image, nn.Linear(12, 5))
+    assert flat.encode(torch.randn(4, 12)).shape == (4, 5)  # images of other dimensions stay
