@@ -43,7 +43,7 @@ def reference_turtle(
         return [nn.Linear(z.shape[1], n_classes).to(device) for z in tensors]
 
     def adam(modules: list[nn.Module], lr: float) -> torch.optim.Optimizer:
-        return torch.optim.Adam([p for m in modules for p in m.parameters()], lr=lr)
+        return torch.optim.Adam([p for m in modules for p in m.parameters()], lr, fused=True)
 
     encoder = [parametrizations.weight_norm(layer) for layer in layers()]
     outer = adam(encoder, outer_lr)
@@ -107,7 +107,7 @@ def reference_hume(
     n_train = int(size * train_fraction)
     encoder = nn.Linear(space1.shape[1], n_classes, bias=False)
     encoder = parametrizations.orthogonal(encoder).to(device)
-    outer = torch.optim.Adam(encoder.parameters(), lr=outer_lr)
+    outer = torch.optim.Adam(encoder.parameters(), outer_lr, fused=True)
     for t in range(outer_steps):
         if t in (100, 200):
             temperature /= 10
