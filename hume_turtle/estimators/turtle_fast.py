@@ -44,8 +44,8 @@ from hume_turtle.estimators.projection import SAMPLE, Projection, draw_rows
 from hume_turtle.progress import progress
 
 RESTARTS = 16
-FINALISTS = 4  # restarts that continue after SCREENING outer steps
-SCREENING = 100
+FINALISTS = 2  # restarts that continue after SCREENING outer steps
+SCREENING = 120
 OUTER_STEPS = 300
 INNER_STEPS = 3
 OUTER_LR = 0.03
@@ -133,8 +133,8 @@ def hard_objective(heads: list[Tensor], spaces: list[Tensor], gamma: Tensor) -> 
         spaces: K tensors with the constant column, (n, d_k + 1).
         gamma: (R,).
     """
-    labels = torch.stack(softmax_labelings(heads, spaces)).mean(0).argmax(1)  # (R, n)
-    hard = one_hot(labels, heads[0].shape[1]).mT.to(heads[0])  # (R, C, n)
+    tau = torch.stack(softmax_labelings(heads, spaces)).mean(0)  # (R, C, n)
+    hard = torch.zeros_like(tau).scatter_(1, tau.argmax(1, keepdim=True), 1.0)
     steps, lr = JUDGING
     adams = []
     for head in heads:

@@ -8,7 +8,7 @@ from hume_turtle.estimators import kmeans
 from hume_turtle.estimators.kmeans import KMeansBaseline
 
 
-@pytest.fixture()
+@pytest.fixture
 def few_components(monkeypatch):
     monkeypatch.setattr(kmeans, "COMPONENTS", 6)
 

@@ -28,7 +28,7 @@ def test_the_lowest_restarts_of_each_run():
     assert lowest(loss, 1).tolist() == [1, 5]
 
 
-@pytest.fixture()
+@pytest.fixture
 def three_groups():
     """Rows (60, 2) around three centres, and their groups (60,)."""
     centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
