@@ -66,8 +66,8 @@ class Turtle(LabelingEstimator):
         precision: of the operands of matrix products: "fp32", as published; "bf16"; or "auto",
             bf16 where the device multiplies it in hardware. All else is float32 throughout.
         recipe: "published", the algorithm as above; or "fast": see `turtle_fast.py`. It
-            minimises the same objective from k-means starts in a few principal components and
-            decides steps, learning rates and warm start itself.
+            minimises the same objective from random and k-means starts in a few principal
+            components and decides steps, learning rates and warm start itself.
         seed: of the task encoder's start, the inner heads and the batches.
         device: "auto" (the GPU where there is one), "cpu", "cuda", ...
 

@@ -1,15 +1,16 @@
-"""TURTLE's fast recipe: the same objective, reached in a fiftieth of the published time.
+"""TURTLE's fast recipe: the same objective, reached in about a fiftieth of the published time.
 
 - Every space is projected on its leading principal components, in a random rotation and at one
   scale: Adam treats the axes one by one, and those of a PCA differ by orders of magnitude.
 - Restarts begin half at random labelings, as published, and half at k-means clusterings of all
-  spaces and of each: no kind of start is the better one in every data set. They take large outer
-  steps that a cosine brings down to zero. All are solved together; after a while the best few
-  continue, and in the end the best of these is kept.
-- Best is who has the lowest objective of its hard labels, with heads that are trained on them
-  anew, from zero and alike for all (`hard_objective`). The loss that falls along a run also tells
-  how sharp its labels are and how far its heads have come, and orders the restarts less well. No
-  true label takes part.
+  spaces joined and of each: in some spaces the ones end lower, in some the others. They take large
+  outer steps that a cosine brings down to zero. All are solved together; after a while the best
+  two continue, and in the end the better one is kept.
+- The best are those of the lowest objective of the hard labels, with heads trained on them anew,
+  from zero and alike for all (`hard_objective`). The loss along a run also depends on how sharp
+  its labels are and how far its heads have come. In nine spaces and pairs of the balanced digits
+  the hard objective of restarts correlates with their cluster accuracy at −0.7 to −0.99, the loss
+  at +0.5 to −0.9. No true label takes part.
 - The heads found are mapped back, so that a fit predicts from the spaces as they are.
 
 There is no rule that stops a run whose labels no longer change: with steps on a fixed cosine they
@@ -45,14 +46,14 @@ from hume_turtle.progress import progress
 
 RESTARTS = 16
 FINALISTS = 2  # restarts that continue after SCREENING outer steps
-SCREENING = 120
+SCREENING = 120  # the hard objective then tells which will end well; after 60 steps it does not yet
 OUTER_STEPS = 300
 INNER_STEPS = 3
 OUTER_LR = 0.03
 INNER_LR = 0.005
 JUDGING = 200, 0.01  # Adam steps of the heads that judge a labeling, and their learning rate
-DIM = 64, 2  # dimensions kept of a space: so many, or so many for each class
-SHARPNESS = 3.0  # of the first labeling: with 1 it starts too soft, with 10 it cannot move
+DIM = 64, 1  # dimensions kept of a space: so many, or so many for each class
+SHARPNESS = 3.0  # of a labeling by k-means: with 1 it starts too soft, with 10 it cannot move
 BATCH = 2000, 20  # rows in a batch: so many, or so many for each class
 
 
