@@ -19,9 +19,10 @@ class KMeansBaseline:
     """scikit-learn's k-means in one or joined spaces (see `join_spaces`); the best of `n_init`.
 
     Wide rows are clustered twice: all starts (k-means++, each to its end) in their leading
-    principal components, then the best of them to its end in the rows as they are. The
-    clusters are thus a local optimum of all dimensions, and its inertia is that of `n_init`
-    starts in all dimensions to within 0.1 %; ten starts on 10,000 x 1280 take a tenth of the time.
+    principal components, then the best of them to its end in the rows as they are. So the clusters
+    are a local optimum of all dimensions. Against `n_init` starts in all dimensions the inertia
+    came out 0 to 0.3 % lower (photographs and mixtures, 768 and 1280 dimensions); ten starts on
+    10,000 x 1280 took 1.1 s instead of 29.
     """
 
     def __init__(self, n_classes: int, *, seed: int = 0, n_init: int = 10):

@@ -8,6 +8,7 @@ from hume_turtle import Turtle
 from hume_turtle.core.objectives import turtle_objective
 from hume_turtle.core.task_encoders import ABSENT, draw_heads, linear_logits, with_constant
 from hume_turtle.estimators import turtle_fast
+from hume_turtle.estimators.turtle import batched_runs
 from hume_turtle.estimators.turtle_fast import (
     fast_size,
     hard_objective,
@@ -101,6 +102,8 @@ def test_more_classes_get_more_components_and_rows():
     assert fast_size(few) == (turtle_fast.DIM[0], turtle_fast.BATCH[0])
     assert fast_size(many) == (200 * turtle_fast.DIM[1], 200 * turtle_fast.BATCH[1])
     assert fast_size(Turtle(200, recipe="fast", batch_size=50))[1] == 50
+    twelve = Turtle(12, recipe="fast")
+    assert list(batched_runs([few, many, twelve], n=100)) == [[few, twelve], [many]]
 
 
 @pytest.mark.parametrize("dims", [(8,), (8, 90)])
