@@ -97,6 +97,22 @@ def test_the_hard_objective_prefers_the_labeling_with_the_margin():
     assert loss[0] < loss[1] - 0.01
 
 
+def test_the_restart_of_the_lowest_hard_objective_is_kept(monkeypatch):
+    asked = []
+
+    def last_is_lowest(heads, spaces, gamma):
+        asked.append((heads[0], spaces[0].clone()))
+        return -torch.arange(len(gamma), dtype=torch.float32)
+
+    monkeypatch.setattr(turtle_fast, "hard_objective", last_is_lowest)
+    model = Turtle(4, recipe="fast").fit(random_rows(80, 5).numpy())
+    (every, _), (finalists, rows) = asked
+    assert (len(every), len(finalists)) == (turtle_fast.RESTARTS, turtle_fast.FINALISTS)
+    labels = linear_logits(finalists, rows).argmax(1).numpy()
+    assert (labels[-1] == model.labels_).all()
+    assert (labels[0] != model.labels_).any()
+
+
 def test_more_classes_get_more_components_and_rows():
     few, many = Turtle(10, recipe="fast"), Turtle(200, recipe="fast")
     assert fast_size(few) == (turtle_fast.DIM[0], turtle_fast.BATCH[0])
