@@ -35,7 +35,7 @@ from hume_turtle.estimators.base import (
     per_run,
     to_device,
 )
-from hume_turtle.estimators.turtle_fast import batch_rows, solve_fast
+from hume_turtle.estimators.turtle_fast import fast_size, solve_fast
 from hume_turtle.progress import progress
 
 # What the fast recipe decides itself.
@@ -66,8 +66,8 @@ class Turtle(LabelingEstimator):
         precision: of the operands of matrix products: "fp32", as published; "bf16"; or "auto",
             bf16 where the device multiplies it in hardware. All else is float32 throughout.
         recipe: "published", the algorithm as above; or "fast": see `turtle_fast.py`. It
-            minimises the same objective from k-means starts in a few principal components and
-            decides steps, learning rates and warm start itself.
+            minimises the same objective from random and k-means starts in a few principal
+            components and decides steps, learning rates and warm start itself.
         seed: of the task encoder's start, the inner heads and the batches.
         device: "auto" (the GPU where there is one), "cpu", "cuda", ...
 
@@ -167,12 +167,14 @@ class Turtle(LabelingEstimator):
 
 def batched_runs(models: list[Turtle], n: int) -> Iterator[list[Turtle]]:
     """Estimators that are solved together: alike but for `BATCHED`, and with the same batches."""
-    for group in groups(models, apart_from=BATCHED):
-        size = batch_rows(group) if group[0].recipe == "fast" else group[0].batch_size
-        if size >= n:  # every batch is all rows, whatever the seed
-            yield group
-        else:
-            yield from groups(group, apart_from=tuple(name for name in BATCHED if name != "seed"))
+    for alike in groups(models, apart_from=BATCHED):
+        sizes = [fast_size(m) if m.recipe == "fast" else (None, m.batch_size) for m in alike]
+        for size in dict.fromkeys(sizes):
+            group = [model for model, own in zip(alike, sizes) if own == size]
+            if size[1] >= n:  # every batch is all rows, whatever the seed
+                yield group
+            else:
+                yield from groups(group, apart_from=tuple(set(BATCHED) - {"seed"}))
 
 
 def _solve(spaces: list, models: list[Turtle], device: torch.device) -> list[Tensor]:

@@ -1,11 +1,16 @@
-"""TURTLE's fast recipe: the same objective, reached in a hundredth of the published time.
+"""TURTLE's fast recipe: the same objective, reached in about a fiftieth of the published time.
 
-- Every space is projected on its leading principal components, in a random rotation: Adam treats
-  the axes one by one, and those of a PCA differ in scale by orders of magnitude.
-- A few restarts begin at k-means clusterings of the projected rows, each with its own seed,
-  instead of at random labelings, and take large outer steps that a cosine brings down to zero. All
-  are solved together; after a while only those of the lowest objective continue, and in the end
-  the lowest of these is kept. No true label takes part.
+- Every space is projected on its leading principal components, in a random rotation and at one
+  scale: Adam treats the axes one by one, and those of a PCA differ by orders of magnitude.
+- Restarts begin half at random labelings, as published, and half at k-means clusterings of all
+  spaces joined and of each: in some spaces the ones end lower, in some the others. They take large
+  outer steps that a cosine brings down to zero. All are solved together; after a while the best
+  two continue, and in the end the better one is kept.
+- The best are those of the lowest objective of the hard labels, with heads trained on them anew,
+  from zero and alike for all (`hard_objective`). The loss along a run also depends on how sharp
+  its labels are and how far its heads have come. In nine spaces and pairs of the balanced digits
+  the hard objective of restarts correlates with their cluster accuracy at −0.7 to −0.99, the loss
+  at +0.5 to −0.9. No true label takes part.
 - The heads found are mapped back, so that a fit predicts from the spaces as they are.
 
 There is no rule that stops a run whose labels no longer change: with steps on a fixed cosine they
@@ -22,72 +27,38 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from hume_turtle.core.batching import Batches, as_tensor
+from hume_turtle.core.inner_heads import Adam, train_heads
+from hume_turtle.core.objectives import turtle_objective
 from hume_turtle.core.precision import pick_precision
+from hume_turtle.core.products import linear_logits
 from hume_turtle.core.sampling import derived_seed, draw_batches, generator
-from hume_turtle.core.task_encoders import ABSENT, SoftmaxEncoder
+from hume_turtle.core.task_encoders import ABSENT, SoftmaxEncoder, draw_heads, softmax_labelings
 from hume_turtle.core.turtle_solver import minimise_turtle
 from hume_turtle.estimators.base import per_run
 from hume_turtle.estimators.kmeans import KMeansBaseline
+from hume_turtle.estimators.projection import SAMPLE, Projection, draw_rows
 from hume_turtle.progress import progress
 
-RESTARTS = 8
+RESTARTS = 16
 FINALISTS = 2  # restarts that continue after SCREENING outer steps
-SCREENING = 40
+SCREENING = 120  # the hard objective then tells which will end well; after 60 steps it does not yet
 OUTER_STEPS = 300
 INNER_STEPS = 3
-OUTER_LR = 0.015
-INNER_LR = 0.002
-DIM = 64  # dimensions kept of a space
-SHARPNESS = 3.0  # of the first labeling: with 1 it starts too soft, with 10 it cannot move
-SAMPLE = 10_000  # rows that the projections and k-means are computed on
+OUTER_LR = 0.03
+INNER_LR = 0.005
+JUDGING = 200, 0.01  # Adam steps of the heads that judge a labeling, and their learning rate
+DIM = 64, 1  # dimensions kept of a space: so many, or so many for each class
+SHARPNESS = 3.0  # of a labeling by k-means: with 1 it starts too soft, with 10 it cannot move
 BATCH = 2000, 20  # rows in a batch: so many, or so many for each class
-PROJECTION_SEED = 0  # one projection for all runs, so that they share their products
-TAIL = 20  # last iterations whose mean objective compares restarts
 
 
-class Projection:
-    """A space's leading principal components, rotated at random: `x = (z − mean) basis`.
+def fast_size(model) -> tuple[int, int]:
+    """Dimensions kept of a space and rows in a batch, for a `Turtle` of so many classes.
 
-    TURTLE's step sizes act on single coordinates, and a step moves the logits by the sum over
-    them. Scaling by √(d / d') keeps that sum what it was with all d of them.
-
-    Attributes:
-        mean: (d,).
-        basis: (d, d'), orthogonal columns of length √(d / d').
+    Only runs that agree in both can be solved together.
     """
-
-    def __init__(self, rows: Tensor, dim: int):
-        """Learn from a sample of rows (n, d)."""
-        n, d = rows.shape
-        dim = min(dim, d, n)
-        self.mean = rows.mean(0)
-        stream = generator(PROJECTION_SEED, rows.device)
-        basis = torch.eye(d, device=rows.device, dtype=rows.dtype)
-        if dim < d:
-            with torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else []):
-                torch.manual_seed(PROJECTION_SEED)
-                _, _, basis = torch.pca_lowrank(rows - self.mean, q=dim, center=False)
-        shape = basis.shape[1], basis.shape[1]
-        normal = torch.randn(shape, generator=stream, device=rows.device, dtype=rows.dtype)
-        self.basis = basis @ torch.linalg.qr(normal).Q * (d / dim) ** 0.5
-
-    def __call__(self, space: Tensor, chunk: int = 1 << 12) -> Tensor:
-        """All rows (n, d) in the projection, (n, d'), on its device."""
-        offset = self.mean @ self.basis
-        parts = [part.to(self.basis) @ self.basis - offset for part in space.split(chunk)]
-        return torch.cat(parts)
-
-    def lift(self, heads: Tensor) -> Tensor:
-        """Heads on projected rows (..., C, d' + 1) as heads on rows (..., C, d + 1)."""
-        weight = heads[..., :-1] @ self.basis.T
-        bias = heads[..., -1] - weight @ self.mean
-        return torch.cat([weight, bias.unsqueeze(-1)], dim=-1)
-
-
-def batch_rows(models: list) -> int:
-    """Rows in a batch of runs that are solved together."""
-    width = max(model.n_classes for model in models)
-    return min(models[0].batch_size, max(BATCH[0], BATCH[1] * width))
+    dim, rows = (max(least, each * model.n_classes) for least, each in (DIM, BATCH))
+    return dim, min(model.batch_size, rows)
 
 
 def solve_fast(spaces: list, models: list, device: torch.device):
@@ -102,10 +73,10 @@ def solve_fast(spaces: list, models: list, device: torch.device):
     """
     spaces = [as_tensor(space) for space in spaces]
     width = max(model.n_classes for model in models)
-    size = batch_rows(models)
-    sample = draw_rows(len(spaces[0]), max(SAMPLE, size))
+    dim, batch = fast_size(models[0])
+    sample = draw_rows(len(spaces[0]), max(SAMPLE, batch))
     samples = [space[sample].to(device, torch.float32) for space in spaces]
-    projections = [Projection(rows, DIM) for rows in samples]
+    projections = [Projection(rows, dim) for rows in samples]
     projected = [project(space) for project, space in zip(projections, spaces)]
     samples = [project(rows) for project, rows in zip(projections, samples)]
     starts = [
@@ -114,9 +85,10 @@ def solve_fast(spaces: list, models: list, device: torch.device):
         for restart in range(RESTARTS)
     ]
     heads = [torch.stack(parts) for parts in zip(*starts)]  # K of (R · RESTARTS, C, d' + 1)
-    batches = Batches(projected, size, device, pick_precision(models[0].precision, device))
+    batches = Batches(projected, batch, device, pick_precision(models[0].precision, device))
     stream = generator(derived_seed(models[0].seed, 1), device)
-    rows = draw_batches(batches.n, size, OUTER_STEPS, stream)
+    rows = draw_batches(batches.n, batch, 1 + OUTER_STEPS, stream)
+    jury = next(rows)  # the rows that restarts are compared on
     rows = iter(progress(rows, OUTER_STEPS, "TURTLE"))
     decay = [(1 + cos(pi * t / OUTER_STEPS)) / 2 for t in range(OUTER_STEPS)]
     inner, histories = heads, []
@@ -124,24 +96,50 @@ def solve_fast(spaces: list, models: list, device: torch.device):
         encoder = SoftmaxEncoder.from_heads(heads)
         each = len(heads[0]) // len(models)  # restarts of a run
         ones = torch.ones(len(heads[0]), device=device, dtype=torch.float32)
+        gamma = per_run(models, "gamma", device).repeat_interleave(each)
         inner, history = minimise_turtle(
             batches,
             islice(rows, len(steps)),
             encoder,
             iter([inner]),
-            gamma=per_run(models, "gamma", device).repeat_interleave(each),
+            gamma=gamma,
             inner_steps=INNER_STEPS,
             inner_lr=INNER_LR * ones,
             outer_lr=OUTER_LR * decay[steps[0]] * ones,
             warm_start=True,
             decay=[decay[t] for t in steps],
         )
-        best = lowest(history["loss"][-TAIL:].mean(0).view(-1, each), kept)
-        heads = [head.detach()[best] for head in encoder.heads()]
-        inner = [head[best] for head in inner]
+        heads = [head.detach() for head in encoder.heads()]
+        loss = hard_objective(heads, batches.load(jury), gamma)
+        best = lowest(loss.view(-1, each), kept)
+        heads, inner = ([head[best] for head in part] for part in (heads, inner))
         histories = [{k: v[:, best] for k, v in part.items()} for part in (*histories, history)]
     history = {name: torch.cat([part[name] for part in histories]) for name in histories[0]}
     return [p.lift(head) for p, head in zip(projections, heads)], history
+
+
+@torch.no_grad()
+def hard_objective(heads: list[Tensor], spaces: list[Tensor], gamma: Tensor) -> Tensor:
+    """TURTLE's objective (R,) of the hard labels that R runs' task encoders give the same rows.
+
+    The inner heads are trained on the labels from zero, so that runs compare by nothing else.
+
+    Args:
+        heads: of the task encoders, K tensors (R, C, d_k + 1).
+        spaces: K tensors with the constant column, (n, d_k + 1).
+        gamma: (R,).
+    """
+    tau = torch.stack(softmax_labelings(heads, spaces)).mean(0)  # (R, C, n)
+    hard = torch.zeros_like(tau).scatter_(1, tau.argmax(1, keepdim=True), 1.0)
+    steps, lr = JUDGING
+    adams = []
+    for head in heads:
+        start = torch.zeros_like(head)
+        start[..., -1] = head[..., -1].where(head[..., -1] == ABSENT, 0.0)
+        adams.append(Adam([start], lr * torch.ones_like(gamma)))
+    train_heads(adams, spaces, hard, steps)
+    logits = [linear_logits(adam.parameters[0], space) for adam, space in zip(adams, spaces)]
+    return turtle_objective([hard] * len(spaces), logits, gamma)[0]
 
 
 def lowest(loss: Tensor, kept: int) -> Tensor:
@@ -150,20 +148,28 @@ def lowest(loss: Tensor, kept: int) -> Tensor:
     return (order + loss.shape[1] * torch.arange(len(loss), device=loss.device)[:, None]).flatten()
 
 
-def draw_rows(n: int, size: int) -> Tensor:
-    """At most `size` distinct rows, in order."""
-    order = torch.randperm(n, generator=generator(PROJECTION_SEED, torch.device("cpu")))
-    return order[:size].sort().values
-
-
 def start_heads(rows: list[Tensor], n_classes: int, width: int, seed: int) -> list[Tensor]:
-    """Heads (width, d' + 1) of each space that label rows by the nearest of k-means' clusters.
+    """Where restart `seed` begins: heads (width, d' + 1) of each space.
+
+    An odd restart begins at the published random heads, the even ones take turns at k-means in
+    all spaces joined and in each. Classes past `n_classes` are absent.
+    """
+    if seed % 2:
+        stream = [generator(seed, rows[0].device)]
+        return [h[0] for h in draw_heads([x.shape[1] for x in rows], [n_classes], stream, width)]
+    views = [rows, *([x] for x in rows)] if len(rows) > 1 else [rows]
+    view = [x.cpu().numpy() for x in views[seed // 2 % len(views)]]
+    clusters = KMeansBaseline(n_classes, seed=seed, n_init=1).fit(view)
+    return nearest_centre(rows, clusters.labels_, n_classes, width)
+
+
+def nearest_centre(rows: list[Tensor], labels, n_classes: int, width: int) -> list[Tensor]:
+    """Heads (width, d' + 1) of each space that label rows (n, d') by the nearest cluster's centre.
 
     The logits are `−SHARPNESS ||x − centre||² / (2 v)`, up to what all classes share, where v is
-    the mean squared distance to the own centre. Classes past `n_classes` are absent.
+    the mean squared distance to the own centre.
     """
-    clusters = KMeansBaseline(n_classes, seed=seed, n_init=1).fit([x.cpu().numpy() for x in rows])
-    member = one_hot(torch.from_numpy(clusters.labels_), width).to(rows[0])  # (n, width)
+    member = one_hot(torch.from_numpy(labels), width).to(rows[0])  # (n, width)
     count = member.sum(0)
     heads = []
     for x in rows:

@@ -5,48 +5,23 @@ import pytest
 import torch
 
 from hume_turtle import Turtle
+from hume_turtle.core.objectives import turtle_objective
 from hume_turtle.core.products import linear_logits
-from hume_turtle.core.task_encoders import ABSENT, with_constant
+from hume_turtle.core.task_encoders import ABSENT, draw_heads, with_constant
 from hume_turtle.estimators import turtle_fast
-from hume_turtle.estimators.turtle_fast import Projection, draw_rows, lowest, start_heads
+from hume_turtle.estimators.turtle import batched_runs
+from hume_turtle.estimators.turtle_fast import (
+    fast_size,
+    hard_objective,
+    lowest,
+    nearest_centre,
+    start_heads,
+)
 from hume_turtle.evaluation.metrics import cluster_accuracy
 
 
 def random_rows(n, d, seed=0):
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize("dim", [3, 8, 20])
-def test_lifted_heads_give_the_same_logits_on_rows_as_they_are(dim):
-    rows, heads = random_rows(40, 8) * torch.arange(1.0, 9), torch.randn(2, 3, min(dim, 8) + 1)
-    project = Projection(rows, dim)
-    projected = project(rows, chunk=7)
-    assert projected.shape == (40, min(dim, 8))
-    torch.testing.assert_close(
-        linear_logits(project.lift(heads), with_constant(rows)),
-        linear_logits(heads, with_constant(projected)),
-        rtol=1e-4,
-        atol=1e-4,
-    )
-
-
-def test_the_projection_keeps_the_leading_components_scaled():
-    scales = torch.tensor([10.0, 5.0, 0.01, 0.01])
-    rows = random_rows(200, 4) * scales + 3
-    project = Projection(rows, 2)
-    gram = project.basis.T @ project.basis
-    torch.testing.assert_close(gram, 2 * torch.eye(2), rtol=1e-4, atol=1e-4)  # √(d / d')² = 2
-    assert project.basis[2:].norm() < 0.01 * project.basis.norm()
-    torch.testing.assert_close(project(rows).mean(0), torch.zeros(2), rtol=0, atol=1e-4)
-
-
-def test_the_projection_does_not_touch_the_callers_random_numbers():
-    torch.manual_seed(0)
-    expected = torch.rand(1)
-    torch.manual_seed(0)
-    first = Projection(random_rows(50, 9), 4).basis
-    assert torch.equal(torch.rand(1), expected)
-    assert torch.equal(first, Projection(random_rows(50, 9), 4).basis)
 
 
 def test_the_lowest_restarts_of_each_run():
@@ -55,23 +30,97 @@ def test_the_lowest_restarts_of_each_run():
     assert lowest(loss, 1).tolist() == [1, 5]
 
 
-def test_sampled_rows_are_distinct():
-    assert draw_rows(7, 10).tolist() == list(range(7))
-    rows = draw_rows(1000, 50)
-    assert len(set(rows.tolist())) == 50
-    assert rows.max() < 1000
-
-
-def test_the_start_labels_rows_by_the_nearest_centre():
+@pytest.fixture
+def three_groups():
+    """Rows (60, 2) around three centres, and their groups (60,)."""
     centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     truth = torch.arange(60) % 3
-    rows = centres[truth] + 0.1 * random_rows(60, 2)
-    (head,) = start_heads([rows], 3, 4, seed=0)
+    return centres[truth] + 0.1 * random_rows(60, 2), truth
+
+
+def test_heads_of_clusters_label_rows_by_the_nearest_centre(three_groups):
+    rows, truth = three_groups
+    (head,) = nearest_centre([rows], truth.numpy(), 3, 4)
     assert head.shape == (4, 3)
     assert (head[3] == torch.tensor([0, 0, ABSENT])).all()
     probabilities = linear_logits(head[None], with_constant(rows))[0].softmax(0)  # (4, n)
     assert (probabilities[3] == 0).all()
-    assert cluster_accuracy(truth.numpy(), probabilities.argmax(0).numpy()) == 1
+    assert (probabilities.argmax(0) == truth).all()
+
+
+def test_restarts_begin_at_random_heads_and_at_k_means_in_all_spaces_and_in_each(monkeypatch):
+    clustered = []
+
+    class Recorded(turtle_fast.KMeansBaseline):
+        def fit(self, spaces):
+            clustered.append([space.shape[1] for space in spaces])
+            return super().fit(spaces)
+
+    monkeypatch.setattr(turtle_fast, "KMeansBaseline", Recorded)
+    spaces = [random_rows(30, 2), random_rows(30, 5, seed=1)]
+    starts = [start_heads(spaces, 3, 4, seed) for seed in range(8)]
+    assert clustered == [[2, 5], [2], [5], [2, 5]]  # restarts 0, 2, 4, 6
+    for heads in starts:
+        assert [head.shape for head in heads] == [(4, 3), (4, 6)]
+        assert all(head[3, -1] == ABSENT for head in heads)
+    drawn = draw_heads([2, 5], 3, [torch.Generator().manual_seed(5)], 4)
+    assert all(torch.equal(a, b[0]) for a, b in zip(starts[5], drawn, strict=True))
+
+
+def test_the_hard_objective_is_turtles_and_knows_neither_sharpness_nor_absent_classes(three_groups):
+    rows, truth = three_groups
+    spaces, gamma = [with_constant(rows / 10)] * 2, torch.tensor([10.0])
+    heads = [head[None] for head in nearest_centre([rows / 10] * 2, truth.numpy(), 3, 3)]
+    loss = hard_objective(heads, spaces, gamma)
+    torch.testing.assert_close(hard_objective([9 * h for h in heads], spaces, gamma), loss)
+    padded = [head[None] for head in nearest_centre([rows / 10] * 2, truth.numpy(), 3, 5)]
+    torch.testing.assert_close(hard_objective(padded, spaces, gamma), loss)
+
+    steps, lr = turtle_fast.JUDGING
+    layer = torch.nn.Linear(2, 3)
+    torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
+    adam = torch.optim.Adam(layer.parameters(), lr)
+    for _ in range(steps):
+        adam.zero_grad()
+        torch.nn.functional.cross_entropy(layer(rows / 10), truth).backward()
+        adam.step()
+    tau, logits = torch.eye(3)[truth].T, layer(rows / 10).T.detach()
+    expected, _, _ = turtle_objective([tau, tau], [logits, logits], 10.0)
+    torch.testing.assert_close(loss[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_hard_objective_prefers_the_labeling_with_the_margin():
+    corners = torch.tensor([[-5.0, -5.0], [-5.0, 5.0], [5.0, -5.0], [5.0, 5.0]])
+    rows = with_constant(corners.repeat(25, 1) + random_rows(100, 2))
+    between, diagonal = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0])
+    heads = torch.stack([torch.stack([cut, -cut]) for cut in (between, diagonal)])  # (2, 2, 3)
+    loss = hard_objective([heads], [rows], torch.tensor([10.0, 10.0]))
+    assert loss[0] < loss[1] - 0.01
+
+
+def test_the_restart_of_the_lowest_hard_objective_is_kept(monkeypatch):
+    asked = []
+
+    def last_is_lowest(heads, spaces, gamma):
+        asked.append((heads[0], spaces[0].clone()))
+        return -torch.arange(len(gamma), dtype=torch.float32)
+
+    monkeypatch.setattr(turtle_fast, "hard_objective", last_is_lowest)
+    model = Turtle(4, recipe="fast").fit(random_rows(80, 5).numpy())
+    (every, _), (finalists, rows) = asked
+    assert (len(every), len(finalists)) == (turtle_fast.RESTARTS, turtle_fast.FINALISTS)
+    labels = linear_logits(finalists, rows).argmax(1).numpy()
+    assert (labels[-1] == model.labels_).all()
+    assert (labels[0] != model.labels_).any()
+
+
+def test_more_classes_get_more_components_and_rows():
+    few, many = Turtle(10, recipe="fast"), Turtle(200, recipe="fast")
+    assert fast_size(few) == (turtle_fast.DIM[0], turtle_fast.BATCH[0])
+    assert fast_size(many) == (200 * turtle_fast.DIM[1], 200 * turtle_fast.BATCH[1])
+    assert fast_size(Turtle(200, recipe="fast", batch_size=50))[1] == 50
+    twelve = Turtle(12, recipe="fast")
+    assert list(batched_runs([few, many, twelve], n=100)) == [[few, twelve], [many]]
 
 
 @pytest.mark.parametrize("dims", [(8,), (8, 90)])
@@ -87,6 +136,7 @@ def test_finds_planted_classes(blobs, dims):
 
 def test_batched_runs_equal_solo_fits(blobs, monkeypatch):
     monkeypatch.setattr(turtle_fast, "OUTER_STEPS", 60)
+    monkeypatch.setattr(turtle_fast, "SCREENING", 20)
     spaces, _ = blobs(50, 4, (5, 7))
     settings = [{"seed": 0}, {"seed": 3, "gamma": 2.0}, {"n_classes": 3}]
     template = Turtle(4, recipe="fast")
@@ -129,6 +179,7 @@ def test_other_recipes_are_refused(blobs):
 )
 def test_awkward_spaces_get_a_labeling_without_nan(space, monkeypatch):
     monkeypatch.setattr(turtle_fast, "OUTER_STEPS", 60)
+    monkeypatch.setattr(turtle_fast, "SCREENING", 20)
     model = Turtle(4, recipe="fast").fit(space)
     assert np.isfinite(model.predict_proba(space)).all()
 
