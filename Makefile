@@ -10,9 +10,8 @@ ALLOWED := import sys, venv, ensurepip; sys.exit(not (3, 11, 5) <= sys.version_i
 PYTHON  ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11 python,\
              $(shell $(p) -c "$(ALLOWED)" >/dev/null 2>&1 && echo $(p))))
 
-# run_notebook.py sets what its kernels need, cli.py the number of threads (params.yaml).
+# What a suite's processes need besides, runtime.py sets.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-export PYTHONHASHSEED := 0
 export MPLBACKEND := Agg
 export OMP_WAIT_POLICY := passive
 export DVC_NO_ANALYTICS := 1
