@@ -42,5 +42,5 @@ def plot_growth(frame: pd.DataFrame) -> Figure:
         else:
             ax.set(xscale="log", yscale="log")
     axes[0].set_ylabel("seconds per outer iteration")
-    legend_above(fig)
+    legend_above(fig, ncols=4 if len(machines) == 1 else 1)  # a name of hardware is long
     return fig
