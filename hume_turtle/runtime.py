@@ -6,8 +6,8 @@ which leaves one choice on all processors since 2013 with AVX2 (Haswell, Zen). I
 nothing else does: not the library, not the commands that embed, label and measure.
 
 Two things the variables cannot hold still. The instructions that approximate 1/x and 1/√x differ
-between vendors; in the suites only MKL's square roots would use them, in Adam, which is therefore
-fused. And threads share sums between them, so params.yaml names how many there are.
+between vendors; of what makes the suites' results only Adam would use them, through MKL's square
+roots, and is therefore fused. And threads share sums between them, so params.yaml names how many there are.
 """
 
 from __future__ import annotations
