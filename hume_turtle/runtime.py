@@ -7,7 +7,7 @@ nothing else does: not the library, not the commands that embed, label and measu
 
 Two things the variables cannot hold still. The instructions that approximate 1/x and 1/√x differ
 between vendors; of what makes the suites' results only Adam would use them, through MKL's square
-roots, and is therefore fused. And threads share sums between them, so params.yaml names how many there are.
+roots, and is therefore fused. And threads share sums between them, so params.yaml names how many.
 """
 
 from __future__ import annotations
