@@ -111,6 +111,13 @@ def test_params_that_would_be_ignored_or_are_missing_are_named(suite, capsys, ol
     assert message in line
 
 
+def test_other_processors_are_told_that_their_last_bits_differ(suite, capsys, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    main(["stage", "report"])  # which fails: nothing has run
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == "aarch64, not x86-64: its own instructions, and last bits other than in git"
+
+
 @pytest.mark.parametrize(
     ("section", "stage", "message"),
     [
