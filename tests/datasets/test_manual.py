@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import random
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -110,7 +112,7 @@ FACES = [
 
 def faces(folder, file, columns):
     """A face of the label's own grey, its first pixel 255, in either file's columns."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     with open(folder / file, "w", newline="") as opened:
         writer = csv.writer(opened)
         writer.writerow(columns)
@@ -120,14 +122,15 @@ def faces(folder, file, columns):
             writer.writerow([row[column.strip()] for column in columns])
 
 
-@pytest.mark.parametrize(
-    ("file", "columns"),
-    [
-        ("fer2013.csv", ["emotion", "pixels", "Usage"]),
-        ("icml_face_data.csv", ["emotion", " Usage", " pixels"]),
-    ],
-)
-def test_fer2013_takes_the_private_half_for_test(tmp_path, file, columns):
+FACE_FILES = [
+    ("fer2013.csv", ["emotion", "pixels", "Usage"]),
+    ("icml_face_data.csv", ["emotion", " Usage", " pixels"]),
+]
+
+
+@pytest.mark.parametrize(("file", "columns"), FACE_FILES)
+@pytest.mark.filterwarnings("ignore:dataset 'fer2013'")
+def test_fer2013_takes_the_private_half_for_test_unless_it_knows_better(tmp_path, file, columns):
     faces(tmp_path / "fer2013", file, columns)
     for split, labels in (("train", [3, 2]), ("test", [6, 5])):
         dataset = load_dataset("fer2013", split, tmp_path)
@@ -136,6 +139,44 @@ def test_fer2013_takes_the_private_half_for_test(tmp_path, file, columns):
         for image, label in zip(dataset, labels):
             assert (image.mode, image.size) == ("L", (48, 48))
             assert (image.getpixel((0, 0)), image.getpixel((1, 0))) == (255, label)
+
+
+HALVES = {  # of FACES: rows in the file, their emotions
+    "PublicTest": {1: 0},
+    "PrivateTest": {2: 6, 4: 5},
+}
+FORMS = {  # of TURTLE's file of its test images: a header, and a row's line
+    "as in the file": ("emotion,pixels,Usage\n", "{emotion},{pixels},{usage}\n"),
+    "from Windows": ("emotion,pixels,Usage\r\n", "{emotion},{pixels},{usage}\r\n"),
+    "without usage": ("emotion,pixels\n", "{emotion},{pixels}\n"),
+    "as the other file": ("emotion,Usage,pixels\n", "{emotion},{usage},{pixels}\n"),
+    "numbered": (",emotion,pixels,Usage\n", "{row},{emotion},{pixels},{usage}\n"),
+    "numbered anew": (",emotion,pixels,Usage\n", "{number},{emotion},{pixels},{usage}\n"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("usage", HALVES)
+@pytest.mark.filterwarnings("ignore:dataset .* the papers'")
+def test_fer2013_takes_the_half_that_has_the_published_checksum(tmp_path, monkeypatch, usage, form):
+    text, line = FORMS[form]
+    for number, (row, emotion) in enumerate(HALVES[usage].items()):
+        pixels = " ".join(["255"] + [str(emotion)] * 2303)
+        text += line.format(row=row, number=number, emotion=emotion, pixels=pixels, usage=usage)
+    published = hashlib.md5(text.encode()).hexdigest()
+    monkeypatch.setattr(manual, "FER2013_TEST_MD5", published, raising=False)
+    for file, columns in FACE_FILES:
+        faces(tmp_path / file / "fer2013", file, columns)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "dataset 'fer2013': neither half")
+            dataset = load_dataset("fer2013", "test", tmp_path / file)
+        assert dataset.labels.tolist() == list(HALVES[usage].values())
+
+
+def test_a_warning_reports_that_no_half_of_fer2013_has_the_published_checksum(tmp_path):
+    faces(tmp_path / "fer2013", *FACE_FILES[0])
+    with pytest.warns(UserWarning, match="neither half .* 'PrivateTest' is taken"):
+        load_dataset("fer2013", "test", tmp_path)
 
 
 def test_resisc45_shuffles_sorted_files_class_by_class_with_one_generator(tmp_path):
