@@ -1,8 +1,8 @@
 """Datasets of files that require a manual download: the error says from where, and to where.
 
-Labels come from file names and lists; no image is opened to build a dataset. Within a split the
-rows stand class after class with files sorted, as torchvision's ImageFolder has them, except where
-an official list gives the order.
+Labels come from file names and lists; of birdsnap alone, images are opened to build the dataset.
+Within a split the rows stand class after class with files sorted, as torchvision's ImageFolder has
+them, except where an official list gives the order.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import random
 import re
 import warnings
 from collections.abc import Iterable
-from itertools import product
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import chain, product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from hume_turtle.datasets.folder import IMAGE_SUFFIXES, class_files, labelled, listing
-from hume_turtle.datasets.images import ArrayImages, Builder, ImageDataset, of_files
+from hume_turtle.datasets.images import ArrayImages, Builder, FileImages, ImageDataset, of_files
 
 RESISC45_SEED = 42  # of TURTLE's program
 BIRDSNAP_SEED = 0
@@ -235,22 +237,60 @@ def hatefulmemes(split: str, root: Path | None, download: bool) -> ImageDataset:
 def birdsnap(split: str, root: Path | None, download: bool) -> ImageDataset:
     """Birdsnap: 5 images of each class to test, drawn with seed 0, the rest to train.
 
-    TURTLE's split cannot be had: its program drew from files in the order of its disk, after it
-    removed what would not open. Ours draws from the sorted names of the files found, so it is
-    the same wherever the same images could be downloaded, and known not to be theirs. Corrupt
-    images stay in; extraction reports them.
+    What cannot be read is dropped before the draw and is in no split, as in TURTLE's program; a
+    warning reports it. So every image is opened, once in a process.
+    TURTLE's split cannot be had: its program drew from files in the order of its disk. Ours draws
+    as it does from the sorted names of the files found, so it is the same wherever the same images
+    could be downloaded, and known not to be theirs.
+    Raises ValueError for a class that has no more images than the test needs.
     """
     folder = BIRDSNAP.under(root) / "download" / "images"
     BIRDSNAP.require(folder.parent, [folder.name])
     classes = listing(folder)[0]
     suffixes = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix != ".gif")  # "not available"
+    found = class_files(folder, classes, suffixes)
+    dropped = undecodable(tuple((path, os.stat(path).st_mtime_ns) for path in chain(*found)))
+    if dropped:
+        warnings.warn(
+            f"dataset 'birdsnap': {len(dropped)} images cannot be read and are in no split, "
+            f"the first {min(dropped)}",
+            UserWarning,
+            stacklevel=3,
+        )
     generator, chosen = random.Random(BIRDSNAP_SEED), []
-    for name, files in zip(classes, class_files(folder, classes, suffixes)):
+    for name, files in zip(classes, found):
+        files = [path for path in files if path not in dropped]
         if len(files) <= BIRDSNAP_TEST:
-            raise ValueError(f"{folder / name}: {len(files)} images, of which 5 are for the test")
+            raise ValueError(
+                f"{folder / name}: {len(files)} readable images, 5 of them for the test"
+            )
         test = set(generator.sample(files, BIRDSNAP_TEST))
         chosen.append([path for path in files if (path in test) == (split == "test")])
     return of_files("birdsnap", split, *labelled(chosen), readable(classes))
+
+
+@lru_cache(maxsize=1)  # one reading for both splits and all encoders of a process
+def undecodable(files: tuple[tuple[str, int], ...]) -> frozenset[str]:
+    """Those of the image files, each with its time of change, that cannot be decoded.
+
+    Raises OSError where the system, not the image, is at fault: files that may not be read.
+    """
+    images = FileImages(path for path, _ in files)
+
+    def fails(row: int) -> bool:
+        try:
+            images[row]
+        except (MemoryError, ImportError):  # the machine's fault, not the image's
+            raise
+        except Exception as error:  # decoders raise nearly anything on corrupt files
+            if getattr(error, "errno", None) is not None:  # of the system, not of a decoder
+                raise
+            return True
+        return False
+
+    with ThreadPoolExecutor() as threads:  # Pillow decodes outside Python's lock
+        failed = threads.map(fails, range(len(files)))
+        return frozenset(path for (path, _), fail in zip(files, failed) if fail)
 
 
 def readable(folders: list[str]) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
+import os
 import random
 import warnings
 from collections import Counter
@@ -12,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import savemat
 
 from hume_turtle.datasets import manual, video
 from hume_turtle.datasets.registry import load_dataset
+from tests.helpers.dataset_trees import picture
 
 MANUAL = [
     value
@@ -217,11 +221,16 @@ def test_hateful_memes_are_train_and_dev(tmp_path):
     assert train.class_names == ("not hateful", "hateful")
 
 
+def pictures(root, *files):
+    for file in files:
+        picture(root / file, 50)
+
+
 def test_birdsnap_draws_five_test_images_per_class_whatever_the_disks_order(tmp_path):
     files = [f"{bird}/{i}.jpg" for bird in ("Yellow_Warbler", "American_Crow") for i in range(9)]
     parts = []
     for name, order in (("a", files), ("b", files[::-1])):
-        touch(tmp_path / name / "birdsnap/download/images", *order, "American_Crow/gone.gif")
+        pictures(tmp_path / name / "birdsnap/download/images", *order, "American_Crow/gone.gif")
         parts.append([load_dataset("birdsnap", s, tmp_path / name) for s in ("train", "test")])
     for (train, test), again in zip(parts, reversed(parts)):
         assert Counter(test.labels.tolist()) == {0: 5, 1: 5}
@@ -232,10 +241,64 @@ def test_birdsnap_draws_five_test_images_per_class_whatever_the_disks_order(tmp_
         assert all(path.parent.name == "American_Crow" for path in test.images.paths[:5])
 
 
+def test_birdsnap_drops_what_cannot_be_read_before_it_draws_as_the_published_program(tmp_path):
+    folder, birds = tmp_path / "birdsnap/download/images", ["American_Crow", "Yellow_Warbler"]
+    pictures(folder, *(f"{bird}/{i:02d}.jpg" for bird in birds for i in range(20)))
+    good, whole = {}, (folder / "American_Crow/00.jpg").read_bytes()
+    for bird, bad in zip(birds, ([0, 3, 4, 11, 19], [2, 7])):
+        for i in bad:  # no image, an empty file, one cut short
+            (folder / bird / f"{i:02d}.jpg").write_bytes([b"<html>", b"", whole[:-100]][i % 3])
+        good[bird] = [f"{i:02d}.jpg" for i in range(20) if i not in bad]
+    random.seed(0)
+    expected = {bird: set(random.sample(good[bird], 5)) for bird in birds}
+    message = "7 images cannot be read and are in no split, .*American_Crow/00.jpg"
+    for split in ("train", "test"):
+        with pytest.warns(UserWarning, match=message):
+            dataset = load_dataset("birdsnap", split, tmp_path)
+        found = {(path.parent.name, path.name) for path in dataset.images.paths}
+        assert found == {
+            (bird, file)
+            for bird in birds
+            for file in good[bird]
+            if (file in expected[bird]) == (split == "test")
+        }
+        assert all(image.size == (8, 8) for image in dataset)
+
+
+def test_birdsnap_reads_its_images_once_and_again_where_one_was_replaced(tmp_path):
+    folder = tmp_path / "birdsnap/download/images/American_Crow"
+    pictures(folder, *(f"{i}.jpg" for i in range(7)))
+    load_dataset("birdsnap", "all", tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image, "open", lambda *args: pytest.fail("an image was opened again"))
+        load_dataset("birdsnap", "train", tmp_path)
+    (folder / "3.jpg").write_bytes(b"")
+    os.utime(folder / "3.jpg", (1, 1))
+    with pytest.warns(UserWarning, match="1 images cannot be read"):
+        assert len(load_dataset("birdsnap", "all", tmp_path)) == 6
+
+
+def test_a_birdsnap_image_that_the_system_cannot_read_is_not_taken_for_corrupt(
+    tmp_path, monkeypatch
+):
+    pictures(tmp_path / "birdsnap/download/images/American_Crow", *(f"{i}.jpg" for i in range(7)))
+
+    def fail(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(PermissionError, match=r"American_Crow.*jpg"):
+        load_dataset("birdsnap", "train", tmp_path)
+
+
 def test_birdsnap_refuses_a_class_with_nothing_left_to_train_on(tmp_path):
     folder = tmp_path / "birdsnap/download/images"
-    touch(folder, *(f"American_Crow/{i}.jpg" for i in range(5)))
-    with pytest.raises(ValueError, match="American_Crow: 5 images"):
+    pictures(folder, *(f"American_Crow/{i}.jpg" for i in range(5)))
+    touch(folder, "American_Crow/corrupt.jpg")
+    with (
+        pytest.warns(UserWarning, match="American_Crow/corrupt.jpg"),
+        pytest.raises(ValueError, match="American_Crow: 5 readable images"),
+    ):
         load_dataset("birdsnap", "train", tmp_path)
 
 
