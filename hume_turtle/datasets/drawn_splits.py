@@ -7,7 +7,9 @@ Where there are fewer files than the papers had, all of them are drawn.
 
 from __future__ import annotations
 
+import math
 import random
+from bisect import bisect_left
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,9 @@ from hume_turtle.datasets.torchvision_sets import fetch, samples
 from hume_turtle.storage.names import SPLITS
 
 SEED = 42
-VEHICLES = ("Car", "Van")
-DISTANCES = (8.0, 20.0)  # metres, where the second and the third class of `kitti` end
+VEHICLES = ("Car", "Van", "Truck")
+DISTANCES = (0.0, 8.0, 20.0)  # metres, where all classes of `kitti` but the last end
+# Short for no vehicle, up to 8 m, up to 20 m and farther: the keys of the zero-shot prompts.
 KITTI_CLASSES = ("no car or van", "under 8 m", "8 to 20 m", "20 m or more")
 
 
@@ -52,13 +55,13 @@ def eurosat(split: str, root: Path | None, download: bool) -> ImageDataset:
 
 
 def kitti(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """KITTI's training images by the distance of the nearest car or van; 80 % train, 20 % test.
+    """KITTI's training images by the distance of the nearest vehicle; 80 % train, 20 % test.
 
-    The distance is the third coordinate of an object's location in its label file: metres ahead
-    of the camera. The split is a permutation of the sorted files with seed 42. It is not
-    TURTLE's, whose permutation had no seed, so that no one can draw it again. Its classes also
-    differ in part: it counts trucks as well, puts exactly 8 and 20 m into the nearer class, and
-    an image whose nearest vehicle is not ahead of the camera (0 m or less) among those without.
+    Vehicles are cars, vans and trucks. The distance is the third coordinate of an object's
+    location in its label file: metres ahead of the camera. The classes are TURTLE's: no vehicle or
+    the nearest not ahead (0 m or less), up to and with 8 m, up to and with 20 m, farther.
+    The split is a permutation of the sorted files with seed 42. It is not TURTLE's, whose
+    permutation of the same files had no seed, so that no one can draw it again.
     """
     part = fetch("kitti", root, download)
     files = sorted(zip(part.images, part.targets))
@@ -73,9 +76,7 @@ def distance_class(path: Path) -> int:
     """The class of an image by its label file: one line per object, its type first, z the 14th."""
     objects = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     distances = [float(fields[13]) for fields in objects if fields[0] in VEHICLES]
-    if not distances:
-        return 0
-    return 1 + int(np.searchsorted(DISTANCES, min(distances), side="right"))
+    return bisect_left(DISTANCES, min(distances, default=-math.inf))  # at an edge the nearer class
 
 
 def clevr(split: str, root: Path | None, download: bool) -> ImageDataset:

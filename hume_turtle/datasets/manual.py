@@ -1,28 +1,35 @@
 """Datasets of files that require a manual download: the error says from where, and to where.
 
-Labels come from file names and lists; no image is opened to build a dataset. Within a split the
-rows stand class after class with files sorted, as torchvision's ImageFolder has them, except where
-an official list gives the order.
+Labels come from file names and lists; of birdsnap alone, images are opened to build the dataset.
+Within a split the rows stand class after class with files sorted, as torchvision's ImageFolder has
+them, except where an official list gives the order.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import re
+import warnings
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import chain, product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from hume_turtle.datasets.folder import IMAGE_SUFFIXES, class_files, labelled, listing
-from hume_turtle.datasets.images import ArrayImages, Builder, ImageDataset, of_files
+from hume_turtle.datasets.images import ArrayImages, Builder, FileImages, ImageDataset, of_files
 
 RESISC45_SEED = 42  # of TURTLE's program
 BIRDSNAP_SEED = 0
 BIRDSNAP_TEST = 5  # images per class
+FER2013_COLUMNS = ["emotion", "pixels", "Usage"]  # as in fer2013.csv
+FER2013_TEST_MD5 = "8576e0f5a806d7b337d6eeda66d71dc0"  # of the test_split.csv of TURTLE's program
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # FER2013's 0 to 6
 
 
@@ -140,24 +147,51 @@ def cars(split: str, root: Path | None, download: bool) -> ImageDataset:
 
 
 def fer2013(split: str, root: Path | None, download: bool) -> ImageDataset:
-    """FER2013's faces, 48×48 grey: "Training" to train, "PrivateTest" to test.
+    """FER2013's faces, 48×48 grey: "Training" to train, one of the two halves of the rest to test.
 
-    The challenge has two test sets of 3589 images, PublicTest and PrivateTest. Neither TURTLE's
-    paper nor its program says which of them it took; the private one decided the challenge, so it
-    is ours, and PublicTest is in no split.
+    The challenge has two test sets of 3589 images, PublicTest and PrivateTest. Of TURTLE's half
+    its program states only the checksum of the file, so the half whose rows give that checksum is
+    taken, and the other is in no split. Where neither does, a warning reports it, and it is the
+    private one, which decided the challenge.
     """
     import pandas as pd
 
     folder = FER2013.under(root)
     known = [name for name in ("fer2013.csv", "icml_face_data.csv") if (folder / name).exists()]
     path = FER2013.require(folder, known[:1] or ["fer2013.csv"])[0]
-    usage = {"train": "Training", "test": "PrivateTest"}[split]
-    columns = ["emotion", "pixels", "Usage"]  # with spaces in the header of one of the two
-    table = pd.read_csv(path, skipinitialspace=True, usecols=columns)
+    # One of the two files has spaces in its header.
+    table = pd.read_csv(path, skipinitialspace=True, usecols=FER2013_COLUMNS)
+    usage = "Training" if split == "train" else published_half(table)
     rows = table[table["Usage"] == usage]
     pixels = [face(text, f"{path}, line {row + 2}") for row, text in rows["pixels"].items()]
     images = ArrayImages(np.array(pixels, np.uint8).reshape(-1, 48, 48))
     return ImageDataset("fer2013", split, images, rows["emotion"].to_numpy(np.int64), EMOTIONS)
+
+
+def published_half(table) -> str:
+    """The `Usage` of TURTLE's test images, known by the checksum of its file of them.
+
+    How that file was written is not known: each half is written in all likely ways. Warns
+    (UserWarning) where none has the checksum.
+    """
+    orders = (FER2013_COLUMNS, FER2013_COLUMNS[:2], ["emotion", "Usage", "pixels"])
+    for half in ("PrivateTest", "PublicTest"):
+        rows = table[table["Usage"] == half].astype(str)
+        # Perhaps a first column of numbers: of the rows in the whole file, or in the half.
+        numbers = ([], [rows.index.astype(str)], [[*map(str, range(len(rows)))]])
+        for columns, number, end in product(orders, numbers, ("\n", "\r\n")):
+            header = ",".join([*("" for _ in number), *columns])
+            lines = map(",".join, zip(*number, *(rows[name] for name in columns)))
+            text = end.join([header, *lines, ""])
+            if hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() == FER2013_TEST_MD5:
+                return half
+    warnings.warn(
+        "dataset 'fer2013': neither half of the test images has the checksum of TURTLE's file of "
+        "them, so which one it took stays open; 'PrivateTest' is taken",
+        UserWarning,
+        stacklevel=4,
+    )
+    return "PrivateTest"
 
 
 def face(text: str, place: str) -> np.ndarray:
@@ -203,22 +237,60 @@ def hatefulmemes(split: str, root: Path | None, download: bool) -> ImageDataset:
 def birdsnap(split: str, root: Path | None, download: bool) -> ImageDataset:
     """Birdsnap: 5 images of each class to test, drawn with seed 0, the rest to train.
 
-    TURTLE's split cannot be had: its program drew from files in the order of its disk, after it
-    removed what would not open. Ours draws from the sorted names of the files found, so it is
-    the same wherever the same images could be downloaded, and known not to be theirs. Corrupt
-    images stay in; extraction reports them.
+    What cannot be read is dropped before the draw and is in no split, as in TURTLE's program; a
+    warning reports it. So every image is opened, once in a process.
+    TURTLE's split cannot be had: its program drew from files in the order of its disk. Ours draws
+    as it does from the sorted names of the files found, so it is the same wherever the same images
+    could be downloaded, and known not to be theirs.
+    Raises ValueError for a class that has no more images than the test needs.
     """
     folder = BIRDSNAP.under(root) / "download" / "images"
     BIRDSNAP.require(folder.parent, [folder.name])
     classes = listing(folder)[0]
     suffixes = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix != ".gif")  # "not available"
+    found = class_files(folder, classes, suffixes)
+    dropped = undecodable(tuple((path, os.stat(path).st_mtime_ns) for path in chain(*found)))
+    if dropped:
+        warnings.warn(
+            f"dataset 'birdsnap': {len(dropped)} images cannot be read and are in no split, "
+            f"the first {min(dropped)}",
+            UserWarning,
+            stacklevel=3,
+        )
     generator, chosen = random.Random(BIRDSNAP_SEED), []
-    for name, files in zip(classes, class_files(folder, classes, suffixes)):
+    for name, files in zip(classes, found):
+        files = [path for path in files if path not in dropped]
         if len(files) <= BIRDSNAP_TEST:
-            raise ValueError(f"{folder / name}: {len(files)} images, of which 5 are for the test")
+            raise ValueError(
+                f"{folder / name}: {len(files)} readable images, 5 of them for the test"
+            )
         test = set(generator.sample(files, BIRDSNAP_TEST))
         chosen.append([path for path in files if (path in test) == (split == "test")])
     return of_files("birdsnap", split, *labelled(chosen), readable(classes))
+
+
+@lru_cache(maxsize=1)  # one reading for both splits and all encoders of a process
+def undecodable(files: tuple[tuple[str, int], ...]) -> frozenset[str]:
+    """Those of the image files, each with its time of change, that cannot be decoded.
+
+    Raises OSError where the system, not the image, is at fault: files that may not be read.
+    """
+    images = FileImages(path for path, _ in files)
+
+    def fails(row: int) -> bool:
+        try:
+            images[row]
+        except (MemoryError, ImportError):  # the machine's fault, not the image's
+            raise
+        except Exception as error:  # decoders raise nearly anything on corrupt files
+            if getattr(error, "errno", None) is not None:  # of the system, not of a decoder
+                raise
+            return True
+        return False
+
+    with ThreadPoolExecutor() as threads:  # Pillow decodes outside Python's lock
+        failed = threads.map(fails, range(len(files)))
+        return frozenset(path for (path, _), fail in zip(files, failed) if fail)
 
 
 def readable(folders: list[str]) -> list[str]:

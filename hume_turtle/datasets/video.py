@@ -1,10 +1,14 @@
-"""Datasets of videos, of which each clip gives its middle frame: UCF101 and Kinetics-700.
+"""Datasets of videos, of which each clip gives one frame: UCF101 and Kinetics-700.
+
+As in TURTLE's program the frame is number n // 2 + 1 of n, counted from 0 as shown, after JPEG at
+Pillow's default quality: the program writes its frames to such files before it reads them.
 
 Decoding needs PyAV: `pip install "hume-turtle[video]"`. Labels do not.
 """
 
 from __future__ import annotations
 
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
@@ -39,15 +43,19 @@ class VideoFrames(FileImages):
     """PIL images: the middle frames of videos, decoded on access."""
 
     def __getitem__(self, index: int):
-        return middle_frame(self.source(index))
+        return through_jpeg(middle_frame(self.source(index)))
+
+
+def middle(n_frames: int) -> int:
+    """Which frame TURTLE's program takes, counted from 0; a video of two frames has none."""
+    return n_frames // 2 + 1
 
 
 def middle_frame(path: str | Path):
-    """The middle frame of a video as a PIL image: number n // 2 of n, counted from 0 as shown.
+    """Frame `middle(n)` of a video as a PIL image; n as the file states it, else as counted.
 
-    (TURTLE's program takes the frame after it, and none where the file does not state n.)
-    Raises OSError, with the path, for what is missing, has no video or cannot be decoded;
-    ImportError without PyAV.
+    Raises OSError, with the path, for what is missing, has no video, has no such frame (as where
+    the file was cut short) or cannot be decoded; ImportError without PyAV.
     """
     try:
         import av
@@ -56,36 +64,52 @@ def middle_frame(path: str | Path):
 
     try:
         with av.open(str(path)) as container:
+            n_frames = container.streams.video[0].frames
             frame = sought_middle(container)
-        if frame is None:
+        if frame is None and not n_frames:
             with av.open(str(path)) as container:
                 n_frames = sum(1 for _ in container.decode(video=0))
+        if frame is None:
             with av.open(str(path)) as container:
-                frame = next(islice(container.decode(video=0), n_frames // 2, None), None)
+                frame = next(islice(container.decode(video=0), middle(n_frames), None), None)
     except (av.FFmpegError, IndexError) as error:  # IndexError: there is no stream of video
         raise OSError(f"{path}: the video cannot be decoded ({error})") from error
     if frame is None:
-        raise OSError(f"{path}: the video has no frames")
+        raise OSError(f"{path}: the video of {n_frames} frames has no frame {middle(n_frames)}")
     return frame.to_image()
 
 
 def sought_middle(container):
-    """The middle frame of an open PyAV container, or None where only decoding everything tells.
+    """The middle frame of an open PyAV container, or None where only decoding it all tells.
 
-    The packets' times give the number of frames without decoding; whatever the file states about
-    it is not trusted. From the key frame before the middle a few frames are decoded.
+    The packets' times give the order of the frames without decoding, and their number where the
+    file states none. From the key frame before the middle a few frames are decoded.
     """
     stream = container.streams.video[0]
     packets = (packet for packet in container.demux(stream) if packet.size)
     times = [packet.pts for packet in packets if not packet.is_discard]
-    if not times or None in times or len(set(times)) < len(times):  # old AVI files have no times
+    if None in times or len(set(times)) < len(times):  # old AVI files have no times
         return None
-    middle = sorted(times)[len(times) // 2]
-    container.seek(middle, stream=stream)
+    number = middle(stream.frames or len(times))
+    if number >= len(times):
+        return None
+    time = sorted(times)[number]
+    container.seek(time, stream=stream)
     for frame in container.decode(stream):
-        if frame.pts is None or frame.pts >= middle:
-            return frame if frame.pts == middle and not frame.is_corrupt else None
+        if frame.pts is None or frame.pts >= time:
+            return frame if frame.pts == time and not frame.is_corrupt else None
     return None
+
+
+def through_jpeg(image):
+    """The PIL image as a JPEG file of Pillow's default quality keeps it."""
+    from PIL import Image
+
+    file = BytesIO()
+    image.save(file, "JPEG")
+    image = Image.open(file)
+    image.load()
+    return image
 
 
 def ucf101(split: str, root: Path | None, download: bool) -> ImageDataset:
@@ -108,7 +132,8 @@ def kinetics700(split: str, root: Path | None, download: bool) -> ImageDataset:
     """Kinetics-700 (2020): train to train, val to test; every clip found.
 
     Class folders may be named as in the archives or as torchvision renames them; their order is
-    the same. TURTLE skipped the clips that did not decode, so its rows may be fewer.
+    the same. TURTLE's rows may be fewer: its program left out the clips without a middle frame,
+    on which extraction stops unless told to skip them.
     """
     folder = KINETICS700.under(root)
     parts = [name for name in ("train", "val") if (folder / name).is_dir()]

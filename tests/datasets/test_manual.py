@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+import errno
+import hashlib
 import json
+import os
 import random
+import warnings
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import savemat
 
 from hume_turtle.datasets import manual, video
 from hume_turtle.datasets.registry import load_dataset
+from tests.helpers.dataset_trees import picture
 
 MANUAL = [
     value
@@ -110,7 +116,7 @@ FACES = [
 
 def faces(folder, file, columns):
     """A face of the label's own grey, its first pixel 255, in either file's columns."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     with open(folder / file, "w", newline="") as opened:
         writer = csv.writer(opened)
         writer.writerow(columns)
@@ -120,14 +126,15 @@ def faces(folder, file, columns):
             writer.writerow([row[column.strip()] for column in columns])
 
 
-@pytest.mark.parametrize(
-    ("file", "columns"),
-    [
-        ("fer2013.csv", ["emotion", "pixels", "Usage"]),
-        ("icml_face_data.csv", ["emotion", " Usage", " pixels"]),
-    ],
-)
-def test_fer2013_takes_the_private_half_for_test(tmp_path, file, columns):
+FACE_FILES = [
+    ("fer2013.csv", ["emotion", "pixels", "Usage"]),
+    ("icml_face_data.csv", ["emotion", " Usage", " pixels"]),
+]
+
+
+@pytest.mark.parametrize(("file", "columns"), FACE_FILES)
+@pytest.mark.filterwarnings("ignore:dataset 'fer2013'")
+def test_fer2013_takes_the_private_half_for_test_unless_it_knows_better(tmp_path, file, columns):
     faces(tmp_path / "fer2013", file, columns)
     for split, labels in (("train", [3, 2]), ("test", [6, 5])):
         dataset = load_dataset("fer2013", split, tmp_path)
@@ -136,6 +143,44 @@ def test_fer2013_takes_the_private_half_for_test(tmp_path, file, columns):
         for image, label in zip(dataset, labels):
             assert (image.mode, image.size) == ("L", (48, 48))
             assert (image.getpixel((0, 0)), image.getpixel((1, 0))) == (255, label)
+
+
+HALVES = {  # of FACES: rows in the file, their emotions
+    "PublicTest": {1: 0},
+    "PrivateTest": {2: 6, 4: 5},
+}
+FORMS = {  # of TURTLE's file of its test images: a header, and a row's line
+    "as in the file": ("emotion,pixels,Usage\n", "{emotion},{pixels},{usage}\n"),
+    "from Windows": ("emotion,pixels,Usage\r\n", "{emotion},{pixels},{usage}\r\n"),
+    "without usage": ("emotion,pixels\n", "{emotion},{pixels}\n"),
+    "as the other file": ("emotion,Usage,pixels\n", "{emotion},{usage},{pixels}\n"),
+    "numbered": (",emotion,pixels,Usage\n", "{row},{emotion},{pixels},{usage}\n"),
+    "numbered anew": (",emotion,pixels,Usage\n", "{number},{emotion},{pixels},{usage}\n"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("usage", HALVES)
+@pytest.mark.filterwarnings("ignore:dataset .* the papers'")
+def test_fer2013_takes_the_half_that_has_the_published_checksum(tmp_path, monkeypatch, usage, form):
+    text, line = FORMS[form]
+    for number, (row, emotion) in enumerate(HALVES[usage].items()):
+        pixels = " ".join(["255"] + [str(emotion)] * 2303)
+        text += line.format(row=row, number=number, emotion=emotion, pixels=pixels, usage=usage)
+    published = hashlib.md5(text.encode()).hexdigest()
+    monkeypatch.setattr(manual, "FER2013_TEST_MD5", published, raising=False)
+    for file, columns in FACE_FILES:
+        faces(tmp_path / file / "fer2013", file, columns)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "dataset 'fer2013': neither half")
+            dataset = load_dataset("fer2013", "test", tmp_path / file)
+        assert dataset.labels.tolist() == list(HALVES[usage].values())
+
+
+def test_a_warning_reports_that_no_half_of_fer2013_has_the_published_checksum(tmp_path):
+    faces(tmp_path / "fer2013", *FACE_FILES[0])
+    with pytest.warns(UserWarning, match="neither half .* 'PrivateTest' is taken"):
+        load_dataset("fer2013", "test", tmp_path)
 
 
 def test_resisc45_shuffles_sorted_files_class_by_class_with_one_generator(tmp_path):
@@ -176,11 +221,16 @@ def test_hateful_memes_are_train_and_dev(tmp_path):
     assert train.class_names == ("not hateful", "hateful")
 
 
+def pictures(root, *files):
+    for file in files:
+        picture(root / file, 50)
+
+
 def test_birdsnap_draws_five_test_images_per_class_whatever_the_disks_order(tmp_path):
     files = [f"{bird}/{i}.jpg" for bird in ("Yellow_Warbler", "American_Crow") for i in range(9)]
     parts = []
     for name, order in (("a", files), ("b", files[::-1])):
-        touch(tmp_path / name / "birdsnap/download/images", *order, "American_Crow/gone.gif")
+        pictures(tmp_path / name / "birdsnap/download/images", *order, "American_Crow/gone.gif")
         parts.append([load_dataset("birdsnap", s, tmp_path / name) for s in ("train", "test")])
     for (train, test), again in zip(parts, reversed(parts)):
         assert Counter(test.labels.tolist()) == {0: 5, 1: 5}
@@ -191,10 +241,64 @@ def test_birdsnap_draws_five_test_images_per_class_whatever_the_disks_order(tmp_
         assert all(path.parent.name == "American_Crow" for path in test.images.paths[:5])
 
 
+def test_birdsnap_drops_what_cannot_be_read_before_it_draws_as_the_published_program(tmp_path):
+    folder, birds = tmp_path / "birdsnap/download/images", ["American_Crow", "Yellow_Warbler"]
+    pictures(folder, *(f"{bird}/{i:02d}.jpg" for bird in birds for i in range(20)))
+    good, whole = {}, (folder / "American_Crow/00.jpg").read_bytes()
+    for bird, bad in zip(birds, ([0, 3, 4, 11, 19], [2, 7])):
+        for i in bad:  # no image, an empty file, one cut short
+            (folder / bird / f"{i:02d}.jpg").write_bytes([b"<html>", b"", whole[:-100]][i % 3])
+        good[bird] = [f"{i:02d}.jpg" for i in range(20) if i not in bad]
+    random.seed(0)
+    expected = {bird: set(random.sample(good[bird], 5)) for bird in birds}
+    message = "7 images cannot be read and are in no split, .*American_Crow/00.jpg"
+    for split in ("train", "test"):
+        with pytest.warns(UserWarning, match=message):
+            dataset = load_dataset("birdsnap", split, tmp_path)
+        found = {(path.parent.name, path.name) for path in dataset.images.paths}
+        assert found == {
+            (bird, file)
+            for bird in birds
+            for file in good[bird]
+            if (file in expected[bird]) == (split == "test")
+        }
+        assert all(image.size == (8, 8) for image in dataset)
+
+
+def test_birdsnap_reads_its_images_once_and_again_where_one_was_replaced(tmp_path):
+    folder = tmp_path / "birdsnap/download/images/American_Crow"
+    pictures(folder, *(f"{i}.jpg" for i in range(7)))
+    load_dataset("birdsnap", "all", tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image, "open", lambda *args: pytest.fail("an image was opened again"))
+        load_dataset("birdsnap", "train", tmp_path)
+    (folder / "3.jpg").write_bytes(b"")
+    os.utime(folder / "3.jpg", (1, 1))
+    with pytest.warns(UserWarning, match="1 images cannot be read"):
+        assert len(load_dataset("birdsnap", "all", tmp_path)) == 6
+
+
+def test_a_birdsnap_image_that_the_system_cannot_read_is_not_taken_for_corrupt(
+    tmp_path, monkeypatch
+):
+    pictures(tmp_path / "birdsnap/download/images/American_Crow", *(f"{i}.jpg" for i in range(7)))
+
+    def fail(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(PermissionError, match=r"American_Crow.*jpg"):
+        load_dataset("birdsnap", "train", tmp_path)
+
+
 def test_birdsnap_refuses_a_class_with_nothing_left_to_train_on(tmp_path):
     folder = tmp_path / "birdsnap/download/images"
-    touch(folder, *(f"American_Crow/{i}.jpg" for i in range(5)))
-    with pytest.raises(ValueError, match="American_Crow: 5 images"):
+    pictures(folder, *(f"American_Crow/{i}.jpg" for i in range(5)))
+    touch(folder, "American_Crow/corrupt.jpg")
+    with (
+        pytest.warns(UserWarning, match="American_Crow/corrupt.jpg"),
+        pytest.raises(ValueError, match="American_Crow: 5 readable images"),
+    ):
         load_dataset("birdsnap", "train", tmp_path)
 
 

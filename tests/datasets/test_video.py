@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hume_turtle.datasets.registry import load_dataset
 from hume_turtle.datasets.video import VideoFrames, middle_frame, sought_middle
@@ -14,8 +15,16 @@ from hume_turtle.datasets.video import VideoFrames, middle_frame, sought_middle
 LEVELS = 4  # grey levels between one frame and the next
 
 
-def write_video(path, n_frames, codec="mpeg4"):
-    """Frame i is of the one grey 8 + 4 i; a key frame every twelve, with B-frames if it has any."""
+def grey(i):
+    return np.full((48, 64, 3), 8 + LEVELS * i, np.uint8)
+
+
+def noise(i):
+    return np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+def write_video(path, n_frames, codec="mpeg4", pixels=grey):
+    """Frame i has `pixels(i)`; a key frame every twelve, with B-frames if the codec has any."""
     av = pytest.importorskip("av")
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
@@ -25,14 +34,14 @@ def write_video(path, n_frames, codec="mpeg4"):
         if codec != "libvpx-vp9":
             stream.codec_context.max_b_frames = 2
         for i in range(n_frames):
-            grey = np.full((48, 64, 3), 8 + LEVELS * i, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(pixels(i), format="rgb24")
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 
 
 def number(image):
-    """Which frame of `write_video` an image is."""
+    """Which grey frame of `write_video` an image is."""
     return round((np.asarray(image.convert("L"), float).mean() - 8) / LEVELS)
 
 
@@ -41,22 +50,53 @@ KINDS += [("webm", "libvpx-vp9")]
 
 
 @pytest.mark.parametrize(("suffix", "codec"), KINDS)
-@pytest.mark.parametrize("n_frames", [1, 2, 31, 60])
-def test_the_frame_is_the_middle_one(tmp_path, suffix, codec, n_frames):
+@pytest.mark.parametrize("n_frames", [3, 4, 31, 60])
+def test_the_frame_is_the_published_one(tmp_path, suffix, codec, n_frames):
     path = write_video(tmp_path / f"clip.{suffix}", n_frames, codec)
     image = middle_frame(path)
     assert (image.mode, image.size) == ("RGB", (64, 48))
-    assert number(image) == n_frames // 2
+    assert number(image) == n_frames // 2 + 1
     assert middle_frame(path).tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize(("suffix", "codec"), KINDS)
+@pytest.mark.parametrize("n_frames", [1, 2])
+def test_a_video_too_short_for_the_published_frame_is_named(tmp_path, suffix, codec, n_frames):
+    path = write_video(tmp_path / f"clip.{suffix}", n_frames, codec)
+    with pytest.raises(OSError, match=rf"clip.{suffix}: .* of {n_frames} frames has no frame"):
+        middle_frame(path)
+
+
+def test_the_stated_number_of_frames_counts_where_a_file_was_cut_short(tmp_path):
+    """TURTLE's program asks the file; an AVI file says so at its beginning."""
+    path = write_video(tmp_path / "clip.avi", 60, pixels=noise)  # frames of nearly equal size
+    whole, frame = path.read_bytes(), middle_frame(path)
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    assert middle_frame(path).tobytes() == frame.tobytes()
+    path.write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(OSError, match=r"clip.avi: the video of 60 frames has no frame 31"):
+        middle_frame(path)
+
+
+def test_frames_are_seen_as_their_jpeg_files(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", 5, pixels=noise)
+    decoded = middle_frame(path)
+    decoded.save(tmp_path / "frame.jpg")
+    with Image.open(tmp_path / "frame.jpg") as file:
+        expected = np.asarray(file.convert("RGB"))
+    assert (expected != np.asarray(decoded)).any()
+    image = VideoFrames([path])[0]
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), expected)
 
 
 @pytest.mark.parametrize(("suffix", "codec"), KINDS[1:])
 def test_only_the_frames_after_the_last_key_frame_are_decoded(tmp_path, suffix, codec):
     av = pytest.importorskip("av")
-    path = write_video(tmp_path / f"clip.{suffix}", 60, codec)
+    path = write_video(tmp_path / f"clip.{suffix}", 58, codec)
     with av.open(str(path)) as container:
         stated = container.streams.video[0].frames
-        assert stated == (60 if suffix == "mp4" else 0)  # mkv and webm do not state it
+        assert stated == (58 if suffix == "mp4" else 0)  # mkv and webm do not state it
         assert number(sought_middle(container).to_image()) == 30
 
 
@@ -95,7 +135,7 @@ def test_sound_alone_is_not_a_video(tmp_path):
 def test_frames_are_a_sequence_for_dataloader_workers(tmp_path):
     paths = [str(write_video(tmp_path / f"{n}.mp4", n)) for n in (3, 9)]
     frames = pickle.loads(pickle.dumps(VideoFrames(paths)))
-    assert [number(image) for image in frames] == [1, 4]
+    assert [number(image) for image in frames] == [2, 5]
     assert frames.source(1) == paths[1]
 
 
@@ -129,7 +169,7 @@ def test_ucf101_is_its_split_01_with_sorted_classes(ucf101):
 
 def test_ucf101_shows_frames(ucf101):
     write_video(ucf101 / "UCF-101/JumpRope/v_JumpRope_g01_c01.avi", 7)
-    assert number(load_dataset("ucf101", "test", ucf101.parent)[0]) == 3
+    assert number(load_dataset("ucf101", "test", ucf101.parent)[0]) == 4
 
 
 def test_ucf101_names_what_is_missing_or_unknown(ucf101):
