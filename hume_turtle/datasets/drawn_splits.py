@@ -21,8 +21,7 @@ from hume_turtle.storage.names import SPLITS
 SEED = 42
 VEHICLES = ("Car", "Van", "Truck")
 DISTANCES = (0.0, 8.0, 20.0)  # metres, where all classes of `kitti` but the last end
-# Short for no vehicle, up to 8 m, up to 20 m and farther: the keys of the zero-shot prompts.
-KITTI_CLASSES = ("no car or van", "under 8 m", "8 to 20 m", "20 m or more")
+KITTI_CLASSES = ("no car, van or truck", "up to 8 m", "up to 20 m", "over 20 m")
 
 
 def caltech101(split: str, root: Path | None, download: bool) -> ImageDataset:

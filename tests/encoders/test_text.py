@@ -92,8 +92,8 @@ PLACES = [
     ("imagenet", 0, "n01440764", "a bad photo of a tench."),
     ("imagenet", 999, "n15075141", "a bad photo of a toilet paper."),
     ("kinetics700", 699, "zumba", "a photo of zumba."),
-    ("kitti", 0, "no car or van", "a photo i took with no car."),
-    ("kitti", 1, "under 8 m", "a photo i took of a car on my left or right side."),
+    ("kitti", 0, "no car, van or truck", "a photo i took with no car."),
+    ("kitti", 1, "up to 8 m", "a photo i took of a car on my left or right side."),
     ("mnist", 0, "0", 'a photo of the number: "0".'),
     (
         "pcam",
