@@ -158,6 +158,13 @@ def add_import(commands) -> None:
     command.add_argument("archive", help=".zip file")
     command.add_argument("--output", required=True, help="folder; data/<suite> for embeddings")
     command.add_argument("--overwrite", action="store_true", help="replace an earlier import")
+    command.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="THEIRS=OURS",
+        help="a dataset or space that has another name in the archive; may be repeated",
+    )
     command.set_defaults(run=run_import)
 
 
@@ -251,9 +258,14 @@ def run_embed(options: argparse.Namespace) -> None:
 def run_import(options: argparse.Namespace) -> None:
     from hume_turtle.released.importers import import_released
 
-    imported = import_released(
-        options.kind, options.archive, options.output, overwrite=options.overwrite
-    )
+    rename = {}
+    for text in options.rename:
+        theirs, equals, ours = text.partition("=")
+        if not (theirs and equals and ours) or theirs in rename:
+            raise ValueError(f"--rename {text!r} must be THEIRS=OURS, each of theirs once")
+        rename[theirs] = ours
+    settings = {"overwrite": options.overwrite, "rename": rename}
+    imported = import_released(options.kind, options.archive, options.output, **settings)
     print(*imported.notes, f"{len(imported.paths)} files imported to {options.output}", sep="\n")
 
 
@@ -261,7 +273,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from hume_turtle.released.tasks import evaluate_tasks
     from hume_turtle.storage.files import atomic_write
 
-    scores, skipped = evaluate_tasks(
+    scores, skipped, votes = evaluate_tasks(
         options.tasks, options.embeddings, options.labels, options.split
     )
     if options.output:
@@ -270,6 +282,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     keys = ["dataset", "method", "spaces", "seed"]
     if len(scores):
         print(scores.pivot(index=keys, columns="metric", values="value").round(4).to_string())
+    if len(votes):
+        print("votes, matched to:", votes.to_string(index=False), sep="\n")
     if len(skipped):
         print("not evaluated:", skipped.to_string(index=False), sep="\n")
     if not len(scores):

@@ -288,6 +288,41 @@ def test_unreadable_images_and_unknown_labels_are_said(tmp_path, capsys):
     assert not (tmp_path / "labels").exists()
 
 
+def test_names_in_an_archive_are_renamed_and_unknown_ones_listed(tmp_path, capsys):
+    from tests.released.test_archives import npy, write_zip
+
+    name = "data/representations/{}/cifar20test.npy"
+    members = {name.format(space): npy(np.ones((3, 2))) for space in ("mocov2", "big")}
+    archive, output = str(write_zip(tmp_path / "a.zip", members)), tmp_path / "out"
+    command = ["import", "hume-embeddings", archive, "--output", str(output)]
+    assert main(command) == 2
+    for wrong in (["big"], ["big="], ["=bit"], ["big=bit", "big=clip"], ["none=bit"]):
+        assert main([*command, *(f"--rename={each}" for each in wrong)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert "--rename 'cifar20'=OURS" in lines[0]
+    assert "--rename 'big'=OURS" in lines[0]
+    assert all("must be THEIRS=OURS" in line for line in lines[1:5])
+    assert "has no 'none' to rename" in lines[5]
+    assert not output.exists()
+    assert main([*command, "--rename", "cifar20=cifar100-20", "--rename", "big=bit"]) == 0
+    assert {path.name for path in output.glob("embeddings/cifar100-20/*")} == {"bit", "moco"}
+
+
+def test_evaluate_says_which_run_a_vote_follows(tmp_path, capsys):
+    from tests.released import test_tasks
+
+    test_tasks.cache(tmp_path, "stl10", "moco", "test", test_tasks.SPACES[0])
+    (tmp_path / "labels" / "stl10").mkdir(parents=True)
+    np.save(tmp_path / "labels" / "stl10" / "test.npy", np.arange(50) % 3)
+    for seed in "12":
+        test_tasks.save(tmp_path, test_tasks.hume_task(), seed)
+    folders = (str(tmp_path / name) for name in ("tasks", "embeddings", "labels"))
+    tasks, embeddings, labels = folders
+    assert main(["evaluate", tasks, "--embeddings", embeddings, "--labels", labels]) == 0
+    assert "lowest seed; 2 of 2 runs have no released score" in capsys.readouterr().out
+
+
 def test_what_is_missing_is_said_in_one_line(tmp_path, capsys):
     missing = str(tmp_path / "no")
     assert main(["import", "hume-tasks", f"{missing}.zip", "--output", missing]) == 2

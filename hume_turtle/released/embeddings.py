@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from hume_turtle.released.archives import open_archive, open_array, unpacked
-from hume_turtle.released.layouts import (
-    Imported,
-    matching,
-    new_files,
-    ours,
-    unknown_spaces,
-)
+from hume_turtle.released.layouts import Imported, matching, new_files, translation
 from hume_turtle.storage.embeddings import (
     embedding_path,
     file_statistics,
@@ -50,7 +45,10 @@ class Array(NamedTuple):
 
 
 def import_hume_embeddings(
-    archive: str | Path, output: str | Path, overwrite: bool = False
+    archive: str | Path,
+    output: str | Path,
+    overwrite: bool = False,
+    rename: Mapping[str, str] | None = None,
 ) -> Imported:
     """HUME's data.zip to an embedding cache and labels: `<output>/embeddings`, `<output>/labels`.
 
@@ -60,11 +58,12 @@ def import_hume_embeddings(
     is skipped otherwise. Memory does not grow with the arrays.
 
     archive: with `representations/<space>/<dataset><split>[_l2].npy` and
-        `labels/<dataset><split>_targets.npy`, under any folder.
+        `labels/<dataset><split>_targets.npy`, under any folder; arrays may be stored by columns.
+    rename: names of its datasets and spaces to ours, where they are not the documented ones.
     Raises as `importers.import_released`, also for arrays of other kinds or unequal rows.
     """
     with open_archive(archive) as opened:
-        arrays, notes = _choose(opened, archive)
+        arrays, notes = _choose(opened, archive, rename or {})
         places = [file for array in arrays for file in array.files]
         sizes = [array.info.file_size for array in arrays]
         rows: dict[tuple[str, str], int] = {}  # of a dataset's split
@@ -79,7 +78,9 @@ def import_hume_embeddings(
     return Imported([Path(output, place) for place in places], notes)
 
 
-def _choose(archive: zipfile.ZipFile, name: str | Path) -> tuple[list[Array], list[str]]:
+def _choose(
+    archive: zipfile.ZipFile, name: str | Path, rename: Mapping[str, str]
+) -> tuple[list[Array], list[str]]:
     """Which members become what, by their names alone, and notes about the others."""
     found, notes = matching(archive, [EMBEDDING, LABELS], name)
     named: dict[tuple[str, str, bool], dict[str, zipfile.ZipInfo]] = {}
@@ -88,18 +89,19 @@ def _choose(archive: zipfile.ZipFile, name: str | Path) -> tuple[list[Array], li
             space, dataset, split, l2 = match.groups()
         else:
             (dataset, split), space, l2 = match.groups(), "", None
-        splits = named.setdefault((ours(dataset), space, bool(l2)), {})
+        splits = named.setdefault((dataset, space, bool(l2)), {})
         if SPLITS[split] in splits:
             raise ValueError(f"{name} has {info.filename!r} twice, in different folders")
         splits[SPLITS[split]] = info
-    notes += unknown_spaces([space for _, space, _ in named if space])
+    datasets, spaces, _ = zip(*named)
+    ours = translation(name, datasets, filter(None, spaces), rename)
     arrays = []
     for dataset, space in dict.fromkeys(key[:2] for key in named):
         raw, unit = (named.get((dataset, space, l2), {}) for l2 in (False, True))
         splits = max(raw, unit, key=lambda s: ({"train", "test"} <= s.keys(), len(s)))
         wanted = splits.keys() - ({"all"} if {"train", "test"} <= splits.keys() else set())
-        space = ours(space) if space else ""
-        arrays += [Array(splits[s], dataset, space, s, splits is unit) for s in sorted(wanted)]
+        names = ours[dataset], ours[space] if space else ""
+        arrays += [Array(splits[s], *names, s, splits is unit) for s in sorted(wanted)]
     if skipped := len(found) - len(arrays):
         notes.append(f"skipped {skipped} arrays: the same rows joined, or scaled to unit length")
     return arrays, notes
@@ -113,7 +115,7 @@ def _convert(archive: zipfile.ZipFile, array: Array, folder: Path) -> int:
     with unpacked(archive, array.info, folder) as member, np.errstate(over="ignore"):
         source = open_array(member, name, ndim, kinds)  # (n, d) or (n,)
         copy = np.lib.format.open_memmap(path, "w+", dtype, source.shape)
-        copy[:] = source  # through a small buffer
+        copy[:] = source  # through a small buffer; row by row, however `source` is stored
         copy.flush()
     if array.space:
         statistics = file_statistics(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +12,14 @@ import torch
 from torch.nn.utils import parametrizations
 
 from hume_turtle.checks import check_choice
-from hume_turtle.released.archives import as_matrix, open_archive, read_checkpoint
+from hume_turtle.released.archives import as_matrix, open_archive, read_checkpoint, unpacked
 from hume_turtle.released.embeddings import import_hume_embeddings
-from hume_turtle.released.layouts import (
-    Imported,
-    matching,
-    new_files,
-    ours,
-    unknown_spaces,
-)
+from hume_turtle.released.layouts import Imported, matching, new_files, translation
+from hume_turtle.released.pickles import MAX_PICKLE, read_number
 from hume_turtle.released.tasks import Task, task_path
 
 HUME_TASK = re.compile(r"(?:.*/)?([^/_]+)_([^/_]+)/([^/]+)/linear_task_(\d+)\.pt")
+HUME_SCORE = re.compile(r"(?:.*/)?results_\d+\.pickle")  # beside linear_task_<seed>.pt
 TURTLE_TASK = re.compile(r"(?:.*/)?([1-9])space/([^/]+)/([^/]+)\.pt")
 KINDS = ("hume-embeddings", "hume-tasks", "turtle-tasks")
 
@@ -29,7 +27,12 @@ ORTHONORMAL = 1e-3  # largest error of W Wᵀ: float32 rounding is a hundredth o
 
 
 def import_released(
-    kind: str, archive: str | Path, output: str | Path, *, overwrite: bool = False
+    kind: str,
+    archive: str | Path,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+    rename: Mapping[str, str] | None = None,
 ) -> Imported:
     """Import one archive that the authors released.
 
@@ -39,35 +42,43 @@ def import_released(
       folder, to saved tasks in `output` (tasks.py). A task is the state of an orthogonally
       parametrised linear layer; the parametrisation is PyTorch's default, which HUME's program uses
       (Householder reflections, or the matrix exponential for a square weight). Tasks under a folder
-      `transductive` get the method "hume-transductive". Their pickled scores are never opened.
+      `transductive` get the method "hume-transductive". The number `CV_Score` of
+      `results_<seed>.pickle` beside a task becomes its score (pickles.py).
     - "turtle-tasks": TURTLE's turtle_tasks.zip, with `1space/<phi>/<dataset>.pt`,
       `2space/<phi1>_<phi2>/<dataset>.pt`, ... under any folder, each a dict `phi1`, `phi2`, ... of
       `weight` (C, d_k) and `bias` (C,), to saved tasks called `imported.npz`.
 
-    Raises FileNotFoundError if there is no archive; ValueError for an unknown kind, an archive
-    that is unsafe, incomplete or of another layout, rows that are not orthonormal, and existing
-    files unless `overwrite`. Then no file of `output` has changed.
+    rename: {theirs: ours} for names of datasets and spaces that are not the documented ones; a new
+        name may be renamed to itself.
+
+    Raises FileNotFoundError if there is no archive; ValueError for an unknown kind or name, an
+    archive that is unsafe, incomplete or of another layout, rows that are not orthonormal, and
+    existing files unless `overwrite`. Then no file of `output` has changed.
     """
     check_choice("kind", kind, KINDS)
     if kind == "hume-embeddings":
-        return import_hume_embeddings(archive, output, overwrite)
-    layout, identify, read_heads = {
-        "hume-tasks": (HUME_TASK, hume_member, orthonormal_heads),
-        "turtle-tasks": (TURTLE_TASK, turtle_member, softmax_heads),
+        return import_hume_embeddings(archive, output, overwrite, rename)
+    layout, beside, identify, read_heads = {
+        "hume-tasks": (HUME_TASK, HUME_SCORE, hume_member, orthonormal_heads),
+        "turtle-tasks": (TURTLE_TASK, None, turtle_member, softmax_heads),
     }[kind]
     with open_archive(archive) as opened:
-        found, notes = matching(opened, [layout], archive)
+        found, notes = matching(opened, [layout], archive, beside)
         named = [identify(match) for _, match in found]
-        notes += unknown_spaces([space for _, _, spaces, _ in named for space in spaces])
-        tasks = [(m, ours(d), tuple(map(ours, names))) for m, d, names, _ in named]
+        datasets, spaces = [d for _, d, _, _ in named], [s for *_, names, _ in named for s in names]
+        ours = translation(archive, datasets, spaces, rename or {})
+        tasks = [(m, ours[d], tuple(ours[s] for s in names)) for m, d, names, _ in named]
         seeds = [seed for *_, seed in named]
         places = [task_path(d, m, spaces, seed) for (m, d, spaces), seed in zip(tasks, seeds)]
         size = sum(info.file_size for info, _ in found)  # a state is no smaller than its weights
         with new_files(output, places, overwrite, size) as folder:
-            for task, place, (info, _) in zip(tasks, places, found):
+            scores = [read_score(opened, info, folder) if beside else None for info, _ in found]
+            for task, place, score, (info, _) in zip(tasks, places, scores, found):
                 state = read_checkpoint(opened, info, folder)
                 heads = read_heads(state, info.filename, len(task[2]))
-                Task(*task, heads, info.filename).save(folder / place)
+                Task(*task, heads, info.filename, score).save(folder / place)
+        if missing := scores.count(None) if beside else 0:
+            notes.append(f"{missing} of {len(scores)} tasks have no results_<seed>.pickle")
     return Imported([Path(output, place) for place in places], notes)
 
 
@@ -84,6 +95,26 @@ def turtle_member(match: re.Match) -> tuple[str, str, list[str], str]:
     if len(names) != count:
         raise ValueError(f"member {match[0]!r} names {len(names)} spaces, not {count}")
     return "turtle", dataset, names, "imported"
+
+
+def read_score(archive: zipfile.ZipFile, task: zipfile.ZipInfo, folder: Path) -> float | None:
+    """The cross-validation score of a HUME task, which lies beside it; None if there is none.
+
+    folder: where the member is unpacked for a moment.
+    Raises ValueError for a member that is not a pickle of that number.
+    """
+    name = re.sub(r"linear_task_(\d+)\.pt$", r"results_\1.pickle", task.filename)
+    if name not in archive.namelist():
+        return None
+    info = archive.getinfo(name)
+    try:
+        if info.file_size > MAX_PICKLE:
+            raise ValueError(f"it has {info.file_size} bytes, above {MAX_PICKLE}")
+        with unpacked(archive, info, folder) as path:
+            return read_number(path.read_bytes(), "CV_Score")
+    except ValueError as error:
+        advice = "without it in the archive, `evaluate` computes the score"
+        raise ValueError(f"member {name!r} is not a score: {error}; {advice}") from error
 
 
 def softmax_heads(state: dict, name: str, n_spaces: int) -> tuple[np.ndarray, ...]:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +19,17 @@ from typing import NamedTuple
 from hume_turtle.storage.embeddings import part
 from hume_turtle.storage.names import slug
 
-# The authors' names to ours, where they differ by more than slug() changes.
-DATASETS = {"cifar10020": "cifar100-20", "imagenet1000": "imagenet"}
+# The authors' names to ours, and which of ours there are. HUME's archive is documented for MoCo and
+# DINO only, and not for CIFAR-100-20: other names need `rename`.
+DATASETS = {
+    **{name: name for name in ("food101", "cifar10", "cifar100", "birdsnap", "sun397", "cars")},
+    **{name: name for name in ("aircraft", "dtd", "pets", "caltech101", "flowers", "mnist")},
+    **{name: name for name in ("fer2013", "stl10", "eurosat", "resisc45", "gtsrb", "kitti")},
+    **{name: name for name in ("country211", "pcam", "ucf101", "kinetics700", "clevr")},
+    **{name: name for name in ("hatefulmemes", "sst", "imagenet")},
+    "cifar10020": "cifar100-20",
+    "imagenet1000": "imagenet",
+}
 SPACES = {
     "mocov2": "moco",
     "moco": "moco",
@@ -40,7 +49,7 @@ SPACES = {
 
 
 class Imported(NamedTuple):
-    """The files that an import wrote, and notes about unknown names and skipped members."""
+    """The files that an import wrote, and notes about skipped members."""
 
     paths: list[Path]
     notes: list[str]
@@ -54,16 +63,41 @@ def ours(name: str) -> str:
     return part((DATASETS | SPACES).get(name, slug(name)))
 
 
-def unknown_spaces(spaces: Sequence[str]) -> list[str]:
-    """A note for each of the authors' names that is not in `SPACES`."""
-    unknown = sorted(set(spaces) - SPACES.keys())
-    return [f"unknown space {name!r}: imported as {ours(name)!r}" for name in unknown]
+def translation(
+    archive: str | Path, datasets: Iterable[str], spaces: Iterable[str], rename: Mapping[str, str]
+) -> dict[str, str]:
+    """The authors' names of datasets and spaces in an archive to ours.
+
+    rename: {theirs: ours}, which comes before what is known about a name.
+    Raises ValueError for a name that is neither known nor renamed, with all that were found, and
+    for a renamed one that is not in the archive.
+    """
+    kinds = [("dataset", set(datasets), DATASETS), ("space", set(spaces), SPACES)]
+    names = set().union(*(theirs for _, theirs, _ in kinds))
+    found = "; ".join(f"{kind}s {str(sorted(theirs))[1:-1]}" for kind, theirs, _ in kinds if theirs)
+    if absent := sorted(rename.keys() - names):
+        raise ValueError(f"{archive} has no {str(absent)[1:-1]} to rename; found {found}")
+    faults = []
+    for kind, theirs, known in kinds:
+        unknown = sorted(n for n in theirs - rename.keys() if ours(n) not in known.values())
+        flags = " ".join(f"--rename {name!r}=OURS" for name in unknown)
+        choices = ", ".join(sorted(set(known.values())))
+        faults += [f"pass {flags} with a {kind} such as {choices}, or a new name"] * bool(unknown)
+    if faults:
+        raise ValueError(f"{archive} has unknown names: found {found}; {'; '.join(faults)}")
+    return {name: part(rename[name]) if name in rename else ours(name) for name in names}
 
 
 def matching(
-    archive: zipfile.ZipFile, layouts: list[re.Pattern], name: str | Path
+    archive: zipfile.ZipFile,
+    layouts: list[re.Pattern],
+    name: str | Path,
+    beside: re.Pattern | None = None,
 ) -> tuple[list[tuple[zipfile.ZipInfo, re.Match]], list[str]]:
-    """The members of one of the layouts, sorted by name, and a note about the skipped ones."""
+    """The members of one of the layouts, sorted by name, and a note about the skipped ones.
+
+    beside: of members that are read together with those found, and are not skipped.
+    """
     found, skipped = [], []
     for info in sorted(archive.infolist(), key=lambda info: info.filename):
         if info.is_dir() or info.filename.startswith("__MACOSX/"):
@@ -71,7 +105,7 @@ def matching(
         matches = [match for layout in layouts if (match := layout.fullmatch(info.filename))]
         if matches:
             found.append((info, matches[0]))
-        else:
+        elif not (beside and beside.fullmatch(info.filename)):
             skipped.append(info.filename)
     if not found:
         wanted = " or ".join(layout.pattern for layout in layouts)

@@ -8,9 +8,9 @@ A task has no settings, rows or history of a fit, so it is not a saved `Turtle` 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from hume_turtle.checks import check_choice
+from hume_turtle.checks import check_choice, check_number
 from hume_turtle.estimators.hume import Hume
+from hume_turtle.estimators.scores import cross_validation_score
 from hume_turtle.estimators.turtle import Turtle
 from hume_turtle.estimators.voting import majority_vote, matched
 from hume_turtle.evaluation.metrics import evaluate
@@ -28,6 +29,8 @@ from hume_turtle.storage.files import atomic_write
 
 FORMAT = 1  # of saved files
 METHODS = ("turtle", "hume", "hume-transductive")
+SCORED_ON = {"hume": "train", "hume-transductive": "all"}  # the rows of the published CV_Score
+SCORED_ON_TEST = ("imagenet",)  # the published runs there score the test rows instead
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Task:
         heads: an array (C, d_k + 1) for each space, the last column is the bias; of HUME one array
             (C, d_1) with orthonormal rows, for the first space only.
         source: the file it came from.
+        score: the cross-validation score in φ2 that was released with it, if it was.
     """
 
     method: str
@@ -48,10 +52,13 @@ class Task:
     spaces: tuple[str, ...]
     heads: tuple[np.ndarray, ...]
     source: str
+    score: float | None = None
 
     def __post_init__(self):
-        """Raises ValueError for weights that do not fit together."""
+        """Raises ValueError for weights that do not fit together, or a score that is no number."""
         check_choice("method", self.method, METHODS)
+        if self.score is not None:
+            check_number("score", self.score, 0)
         shapes = [head.shape for head in self.heads]
         fits = len(shapes) == len(self.inputs) and len({shape[0] for shape in shapes}) == 1
         if not fits or shapes[0][0] < 2 or not all(np.isfinite(head).all() for head in self.heads):
@@ -75,7 +82,7 @@ class Task:
     def save(self, path: str | Path) -> None:
         """Write one .npz file atomically, without pickle."""
         header = {"format": FORMAT, "method": self.method, "dataset": self.dataset}
-        header |= {"spaces": self.spaces, "source": self.source}
+        header |= {"spaces": self.spaces, "source": self.source, "score": self.score}
         arrays = {f"head/{k}": head for k, head in enumerate(self.heads)}
         with atomic_write(path) as file:
             np.savez(file, header=np.array(json.dumps(header)), **arrays)
@@ -102,17 +109,19 @@ def task_path(dataset: str, method: str, spaces: tuple[str, ...], seed: str) -> 
 
 
 class Evaluation(NamedTuple):
-    """What `evaluate_tasks` found, as two DataFrames.
+    """What `evaluate_tasks` found, as three DataFrames.
 
     Attributes:
         scores: dataset, method, spaces, seed, split, metric, value (a fraction); the seed "vote"
-            is HUME's majority vote over all seeds with a score, as the paper reports it; its
-            classes are matched to those of the lowest seed, not of the one with the best score.
+            is HUME's majority vote over all seeds with a labeling, as the paper reports it.
         skipped: dataset, method, spaces, seed, reason: tasks that could not be evaluated.
+        votes: dataset, method, spaces, reference, reason: the seed whose classes those of all
+            seeds of a vote are matched to, and why this one.
     """
 
     scores: pd.DataFrame
     skipped: pd.DataFrame
+    votes: pd.DataFrame
 
 
 def evaluate_tasks(
@@ -127,25 +136,81 @@ def evaluate_tasks(
     The embeddings must be those of the encoder that the task was found with: weights mean nothing
     in another space of the same width.
 
+    HUME's vote is the published one: classes are matched on the evaluated rows to those of the run
+    with the highest cross-validation score, and ties go to the lowest class. Where a run has no
+    released score, the scores of all runs are computed in φ2, on the rows of `SCORED_ON`. Where φ2
+    is missing too, the best of the released scores serves, and without any the lowest seed.
+
     tasks, embeddings, labels: folders of saved tasks, the embedding cache and the true labels.
     split: "train", "test" or "all", which is train followed by test where it has no file.
     Raises FileNotFoundError if there are no tasks.
     """
     check_choice("split", split, ("train", "test", "all"))
-    keys = ["dataset", "method", "spaces", "seed"]
-    scores, skipped = [], []
+    keys = ["dataset", "method", "spaces"]
+
+    @lru_cache(maxsize=1)  # for the seeds of one folder
+    def rows(dataset: str, spaces: tuple[str, ...], split: str) -> list[np.ndarray]:
+        return _whole(lambda part: load_spaces(embeddings, dataset, spaces, part, "none"), split)
+
+    def evaluated(path: Path) -> tuple[Task, np.ndarray, np.ndarray, dict[str, float]]:
+        """A task, its labeling, the true labels and how well the two agree."""
+        task = Task.load(path)
+        labeling = task.predict(rows(task.dataset, task.inputs, split), device)
+        (truth,) = _whole(lambda part: [load_labels(labels, task.dataset, part)], split)
+        return task, labeling, truth, evaluate(truth, labeling)
+
+    scores, skipped, votes = [], [], []
     for folder, group in groupby(saved_tasks(tasks), key=lambda path: path.parent):
-        for seed, found in _evaluated(list(group), embeddings, labels, split, device):
-            row = dict(zip(keys, (*folder.parts[-3:], seed)))
-            if isinstance(found, str):
-                skipped.append({**row, "reason": found})
-                continue
-            row["split"] = split
-            scores += [{**row, "metric": key, "value": value} for key, value in found.items()]
+        of_folder = dict(zip(keys, folder.parts[-3:]))
+        found = {}
+        for path in group:
+            try:
+                found[path.stem] = evaluated(path)
+            except (FileNotFoundError, ValueError) as error:
+                skipped.append({**of_folder, "seed": path.stem, "reason": str(error)})
+        measures = {seed: measured for seed, (*_, measured) in found.items()}
+        runs = [task for task, *_ in found.values()]
+        if len(runs) > 1 and runs[0].method in SCORED_ON:
+            _, labelings, (truth, *_), _ = zip(*found.values())
+            best, reason = _reference(runs, rows, device)
+            votes.append({**of_folder, "reference": list(found)[best], "reason": reason})
+            measures["vote"] = evaluate(truth, _vote(runs, labelings, best))
+        for seed, measured in measures.items():
+            row = {**of_folder, "seed": seed, "split": split}
+            scores += [{**row, "metric": key, "value": value} for key, value in measured.items()]
     return Evaluation(
-        pd.DataFrame(scores, columns=[*keys, "split", "metric", "value"]),
-        pd.DataFrame(skipped, columns=[*keys, "reason"]),
+        pd.DataFrame(scores, columns=[*keys, "seed", "split", "metric", "value"]),
+        pd.DataFrame(skipped, columns=[*keys, "seed", "reason"]),
+        pd.DataFrame(votes, columns=[*keys, "reference", "reason"]),
     )
+
+
+def _vote(runs: Sequence[Task], labelings: Sequence[np.ndarray], best: int) -> np.ndarray:
+    """The majority vote (n,) of the runs' labelings, in the classes of run `best`."""
+    n_classes = max(len(task.heads[0]) for task in runs)
+    return majority_vote(matched(np.stack(labelings), best, n_classes), None, n_classes)
+
+
+def _reference(runs: Sequence[Task], rows: Callable, device: str) -> tuple[int, str]:
+    """The run of one folder to which HUME's vote matches the others, and why this one.
+
+    rows: function of a dataset, spaces and a split that gives the embeddings.
+    """
+    task, released = runs[0], [-np.inf if run.score is None else run.score for run in runs]
+    lacking, best = released.count(-np.inf), int(np.argmax(released))
+    chosen = f"highest released score, {max(released):.4f}"
+    chosen = chosen if lacking < len(runs) else "lowest seed"
+    if not lacking:
+        return best, chosen
+    without = f"{lacking} of {len(runs)} runs have no released score"
+    split = "test" if task.dataset in SCORED_ON_TEST else SCORED_ON[task.method]
+    try:
+        phi1, phi2 = rows(task.dataset, task.spaces, split)
+        labelings = np.stack([run.predict([phi1], device) for run in runs])
+        scores = cross_validation_score(phi2, labelings, device=device)
+    except (FileNotFoundError, ValueError) as error:
+        return best, f"{chosen}; {without}, and none can be computed: {error}"
+    return int(np.argmax(scores)), f"highest score on {split} rows, {scores.max():.4f}; {without}"
 
 
 def saved_tasks(root: str | Path) -> list[Path]:
@@ -155,37 +220,6 @@ def saved_tasks(root: str | Path) -> list[Path]:
     if not order:
         raise FileNotFoundError(f"no tasks in {root}: import them first")
     return order
-
-
-def _evaluated(
-    paths: list[Path], embeddings, labels, split: str, device: str
-) -> Iterator[tuple[str, dict[str, float] | str]]:
-    """Each seed of one folder and its measures, or the reason why there are none."""
-    labelings, classes = [], 0
-
-    @cache
-    def rows(dataset: str, spaces: tuple[str, ...]) -> list[np.ndarray]:
-        return _whole(lambda part: load_spaces(embeddings, dataset, spaces, part, "none"), split)
-
-    def true_labels(dataset: str) -> np.ndarray:
-        return _whole(lambda part: [load_labels(labels, dataset, part)], split)[0]
-
-    for path in paths:
-        try:
-            task = Task.load(path)
-            labeling = task.predict(rows(task.dataset, task.inputs), device)
-            truth = true_labels(task.dataset)
-            measures = evaluate(truth, labeling)
-        except (FileNotFoundError, ValueError) as error:
-            yield path.stem, str(error)
-            continue
-        yield path.stem, measures
-        labelings.append(labeling)
-        classes = max(classes, len(task.heads[0]))
-    if len(labelings) > 1:
-        # HUME's scores of runs are in a pickle, which is never opened: the first decides ties.
-        labelings = matched(np.stack(labelings), 0, classes)
-        yield "vote", evaluate(truth, majority_vote(labelings, 0, classes))
 
 
 def _whole(load: Callable[[str], list[np.ndarray]], split: str) -> list[np.ndarray]:

@@ -84,6 +84,31 @@ def test_what_has_no_raw_rows_or_no_parts(tmp_path, arrays):
     assert len(load_labels(output / "labels", "cifar10", "all")) == 17
 
 
+def renamed(arrays, old, new):
+    for name in [name for name in arrays if old in name]:
+        arrays[name.replace(old, new)] = arrays.pop(name)
+
+
+def test_undocumented_names_are_renamed_or_refused(tmp_path, arrays):
+    import_hume_embeddings(archive_of(tmp_path, arrays), tmp_path / "expected")
+    renamed(arrays, "cifar10020", "cifar100_coarse")
+    renamed(arrays, "dino", "dinov2_vitg14")
+    archive = archive_of(tmp_path, arrays)
+    with pytest.raises(ValueError, match=r"--rename 'cifar100_coarse'=OURS .* 'dinov2_vitg14'="):
+        import_hume_embeddings(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    rename = {"cifar100_coarse": "cifar100-20", "dinov2_vitg14": "dino"}
+    import_hume_embeddings(archive, tmp_path / "out", rename=rename)
+    expected, found = tree(tmp_path / "expected"), tree(tmp_path / "out")
+    assert found.keys() == expected.keys()
+    for name, content in expected.items():
+        assert found[name] == content or name.endswith(".json")  # which names the source
+    renaming = {**rename, "dinov2_vitg14": "moco"}  # as mocov2 is called here
+    with pytest.raises(ValueError, match=r"more than one member"):
+        import_hume_embeddings(archive, tmp_path / "twice", rename=renaming)
+    assert not (tmp_path / "twice").exists()
+
+
 def test_unit_rows_serve_where_the_raw_ones_lack_a_split(tmp_path, arrays):
     del arrays[member("mocov2", "cifar10020", "test")]
     import_hume_embeddings(archive_of(tmp_path, arrays), tmp_path)
@@ -197,11 +222,12 @@ def test_an_interrupt_leaves_nothing(tmp_path, arrays, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_memory_does_not_grow_with_the_array(tmp_path, dtype):
-    """32 MB go through small buffers."""
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_memory_does_not_grow_with_the_array(tmp_path, dtype, order):
+    """32 MB go through small buffers, and columns become rows on the way."""
     import tracemalloc
 
-    rows = np.random.default_rng(0).normal(size=(1 << 15, 256)).astype(dtype)
+    rows = np.random.default_rng(0).normal(size=(1 << 15, 256)).astype(dtype, order=order)
     path = tmp_path / "data.zip"
     write_zip(path, {member("dino", "stl10", "train"): npy(rows)}, zipfile.ZIP_STORED)
     tracemalloc.start()
@@ -213,3 +239,14 @@ def test_memory_does_not_grow_with_the_array(tmp_path, dtype):
     assert stated["rows"] == len(rows)
     found = load_embedding(tmp_path / "out" / "embeddings", "stl10", "dino", "train", verify=True)
     np.testing.assert_array_equal(found, rows.astype(np.float32))
+    assert found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8"])
+def test_columns_become_rows(tmp_path, arrays, dtype):
+    name = member("dino", "cifar10020", "train")
+    arrays[name] = np.asfortranarray(arrays[name].astype(dtype))
+    assert b"'fortran_order': True" in npy(arrays[name])
+    import_hume_embeddings(archive_of(tmp_path, arrays), tmp_path / "out")
+    path = tmp_path / "out/embeddings/cifar100-20/dino/train.npy"
+    assert path.read_bytes() == npy(arrays[name].astype(np.float32, order="C"))

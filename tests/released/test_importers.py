@@ -1,5 +1,6 @@
 """Labelings label rows after the import as before it; a refused archive changes nothing."""
 
+import pickle
 import zipfile
 
 import numpy as np
@@ -56,7 +57,8 @@ def test_the_effective_weight_is_the_layers(dim, n_classes, options):
 
 def test_hume_fits_label_the_same_rows_after_the_import(tmp_path, blobs):
     spaces, _ = blobs(60, 3, (6, 4))
-    members, labels = {"tasks/inductive/moco_dino/cifar10020/results_7.pickle": b"never read"}, {}
+    score = pickle.dumps({"CV_Score": np.float64(0.975)}, pickle.HIGHEST_PROTOCOL)
+    members, labels = {"tasks/inductive/moco_dino/cifar10020/results_7.pickle": score}, {}
     for seed in (7, 12):
         fit = Hume(3, outer_steps=5, inner_steps=2, n_subsets=1, seed=seed, device="cpu")
         fit.fit(spaces)
@@ -75,9 +77,10 @@ def test_hume_fits_label_the_same_rows_after_the_import(tmp_path, blobs):
         root / "hume" / "moco+dino" / "12.npz",
         root / "hume-transductive" / "moco+dino" / "7.npz",
     }
-    assert any("results_7.pickle" in note for note in found.notes)
+    assert found.notes == ["2 of 3 tasks have no results_<seed>.pickle"]
     for path in found.paths:
         task = Task.load(path)
+        assert task.score == (0.975 if path == root / "hume" / "moco+dino" / "7.npz" else None)
         np.testing.assert_array_equal(task.predict(spaces[:1]), labels[int(path.stem)])
         assert task.source in members
 
@@ -96,16 +99,18 @@ def test_turtle_fits_label_the_same_rows_after_the_import(tmp_path, blobs):
         }
         members[f"turtle_tasks/{names}/cifar100.pt"] = checkpoint(state)
         labels[f"turtle_tasks/{names}/cifar100.pt"] = chosen, fit.labels_
-    found = import_released(
-        "turtle-tasks", write_zip(tmp_path / "t.zip", members), tmp_path / "out"
-    )
+    archive = write_zip(tmp_path / "t.zip", members)
+    with pytest.raises(ValueError, match=r"unknown names: .*--rename 'new-model'=OURS"):
+        import_released("turtle-tasks", archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    rename = {"new-model": "new-model"}
+    found = import_released("turtle-tasks", archive, tmp_path / "out", rename=rename)
     places = {str(path.relative_to(tmp_path / "out")) for path in found.paths}
     assert places == {
         "cifar100/turtle/clip-vit-l-14/imported.npz",
         "cifar100/turtle/clip-vit-l-14+dinov2-vit-g-14/imported.npz",
         "cifar100/turtle/new-model+bit/imported.npz",
     }
-    assert any("new-model" in note for note in found.notes)
     for path in found.paths:
         task = Task.load(path)
         rows, expected = labels[task.source]
@@ -171,6 +176,12 @@ def hostile(tmp_path, name, good):
     yield {name: good[: len(good) // 2]}
     yield {name: bytes(20 << 20)}
     yield {name: checkpoint(state(n_classes=1))}
+    if "linear_task" in name:
+        beside = name.replace("linear_task", "results").replace(".pt", ".pickle")
+        yield {name: good, beside: pickle.dumps({"CV_Score": Payload(tmp_path / "ran")})}
+        yield {name: good, beside: b"no pickle"}
+        yield {name: good, beside: pickle.dumps({"CV_Score": 0.5, "x": bytes(1 << 20)})}
+        yield {name: good, link(beside): b"/etc/passwd"}
     yield {name.replace("moco_dino", "moco_..").replace("cifar100.pt", "...pt"): good}
 
 
@@ -225,9 +236,27 @@ def test_imported_tasks_are_scored_on_imported_embeddings(tmp_path):
     import_released("hume-embeddings", write_zip(tmp_path / "data.zip", data), tmp_path)
     import_released("hume-tasks", write_zip(tmp_path / "tasks.zip", tasks), tmp_path / "tasks")
     folders = (tmp_path / name for name in ("tasks", "embeddings", "labels"))
-    scores, skipped = evaluate_tasks(*folders)
+    scores, skipped, votes = evaluate_tasks(*folders)
     assert dict(zip(scores["metric"], scores["value"]))["cluster_accuracy"] == 1
     assert skipped.empty
+    assert votes.empty  # one run
+
+
+def test_scores_of_other_things_are_refused_with_what_to_do(tmp_path):
+    name = HUME.format(3).replace("linear_task", "results").replace(".pt", ".pickle")
+    for content, match in (
+        (pickle.dumps({"CV_Score": Payload(tmp_path / "ran")}), r"holds '(posix|nt)\.mkdir'"),
+        (pickle.dumps({"ACC": 0.5}), r"finite number 'CV_Score'"),
+        (b"x" * 70000, r"70000 bytes, above"),
+    ):
+        members = {HUME.format(3): checkpoint(state()), name: content}
+        archive = write_zip(tmp_path / "x.zip", members)
+        with pytest.raises(ValueError, match=match) as found:
+            import_released("hume-tasks", archive, tmp_path / "out")
+        assert name in str(found.value)
+        assert "without it in the archive, `evaluate` computes the score" in str(found.value)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_kind(tmp_path):
