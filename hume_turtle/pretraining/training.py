@@ -28,9 +28,9 @@ def shuffled_batches(n: int, batch_size: int, generator: torch.Generator) -> tup
 
 def one_cycle(parameters: Iterable[nn.Parameter], settings: Any):
     """AdamW and its one-cycle schedule over `settings.steps`, as a pair."""
-    exact = {"fused": True}  # its square roots; those of MKL differ between processors (runtime.py)
+    # The fused form has exact square roots; MKL's differ between processors (runtime.py).
     optimizer = torch.optim.AdamW(
-        parameters, settings.lr, weight_decay=settings.weight_decay, **exact
+        parameters, settings.lr, weight_decay=settings.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.lr, total_steps=settings.steps + 1
