@@ -73,7 +73,8 @@ def score_baselines(suite: Settings, dataset: str, names: tuple[str, ...]) -> li
         model.fit(suite.spaces(dataset, names, suite.fit_split))
         rows += score(suite, dataset, "k-means", spaces, seed, model.predict)
     if {"train", "test"} <= {*suite.labelled(dataset)}:
-        probe = LinearProbe(grid=settings.get("probe", "quick"), device=device)
+        grid = {"grid": settings["probe"]} if "probe" in settings else {}
+        probe = LinearProbe(**grid, device=device)
         probe.fit(suite.spaces(dataset, names, "train"), suite.labels(dataset, "train"))
         rows += score(suite, dataset, "linear-probe", spaces, 0, probe.predict)
     if inputs is not None:
