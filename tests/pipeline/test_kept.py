@@ -205,7 +205,7 @@ def test_selection_and_baselines_keep_their_parts(suite, fitted, monkeypatch):
     select.run(suite)
     assert not fitted  # the part is kept, the table shorter
     assert len(pd.read_csv(suite.data / "selection" / "blobs.csv")) == 2
-    save_labels(suite.data / "labels", "blobs", "test", np.arange(30) % 3)
+    save_labels(suite.data / "labels", "blobs", "test", np.arange(30) % 2)
     with pytest.raises(TypeError):
         baselines.run(suite, "blobs")
 
