@@ -26,10 +26,10 @@ STAGES = {  # and the list in params.yaml that a stage takes one item of
     "report": None,
 }
 KEYS = {  # what params.yaml may hold; a section that is not named here may hold anything
-    "params.yaml": "suite root threads datasets notebooks artefacts images pretrain embed classes "
+    "params.yaml": "suite root threads resume datasets notebooks artefacts images pretrain embed classes "
     "fit selection baselines",
     "images": "folder download",
-    "embed": "resume spaces scale encoders checkpoints weights extraction",
+    "embed": "splits spaces datasets scale encoders checkpoints weights precision prompts extraction",
     "fit": "split seeds turtle hume",
     "fit.turtle": "choices settings datasets",
     "fit.hume": "phi1 phi2 settings datasets",
@@ -84,7 +84,7 @@ class Settings:
             if not isinstance(content, dict):
                 raise ValueError(f"{section}: must be a mapping")
             check_keys(section, content, known.split())
-        if missing := set(KEYS["params.yaml"].split()) - {"images", *self.params}:
+        if missing := set(KEYS["params.yaml"].split()) - {"images", "resume", *self.params}:
             raise ValueError(f"params.yaml: missing {', '.join(sorted(missing))}")
         if missing := [name for name in self.datasets if name not in self.params["classes"]]:
             raise ValueError(f"classes: missing {', '.join(missing)}")
@@ -109,6 +109,14 @@ class Settings:
     @property
     def space_names(self) -> list[str]:
         return self.params["embed"]["spaces"]
+
+    def spaces_of(self, dataset: str) -> list[str]:
+        embed = self.params["embed"]
+        return embed.get("datasets", {}).get(dataset, embed["spaces"])
+
+    @property
+    def splits(self) -> list[str]:
+        return self.params["embed"].get("splits", list(SPLITS))
 
     @property
     def fit_split(self) -> str:
