@@ -89,12 +89,12 @@ def check_settings(suite: Settings) -> None:
     check_keys("embed.extraction", section.get("extraction", {}), EXTRACTION)
     check_keys("embed.precision", section.get("precision", {}), suite.space_names)
     for space in suite.space_names:
-        precision = extraction(suite, space)["precision"]
+        precision = options_of(suite, space)["precision"]
         check_choice(f"embed.precision of {space}", precision, tuple(DTYPES))
     check_choice("embed.prompts", prompts(suite), CHOICES)
 
 
-def extraction(suite: Settings, space: str) -> dict[str, Any]:
+def options_of(suite: Settings, space: str) -> dict[str, Any]:
     """The options of `extract` for a space."""
     section = suite.params["embed"]
     options = {**EXTRACTION, **section.get("extraction", {})}
@@ -146,8 +146,8 @@ def check_imported(suite: Settings, dataset: str, images: ImageDataset) -> None:
         rows = load_sidecar(root, dataset, space, split)["rows"]
         if rows != len(images):
             raise ValueError(
-                f"{dataset} {split}: {rows} rows of {space} were imported, and there are "
-                f"{len(images)} images here"
+                f"{dataset} {split}: {rows} rows of {space} were imported for {len(images)} images "
+                f"here; remove {root / dataset / space}, or bring the images that it is of"
             )
     if not imported or images.labels is None:
         return
@@ -159,13 +159,14 @@ def check_imported(suite: Settings, dataset: str, images: ImageDataset) -> None:
     if not np.array_equal(labels, images.labels):
         raise ValueError(
             f"{dataset} {split}: the imported labels are not those of the images here, so "
-            "rows of imported and computed embeddings would be of different images"
+            "rows of imported and computed embeddings would be of different images; name the "
+            "imported spaces alone, or bring the images that they are of"
         )
 
 
 def embed_space(suite: Settings, dataset: str, space: str, splits: list[ImageDataset]) -> None:
     """All splits in one space, and the text features of the classes where it has a text encoder."""
-    options, resume = extraction(suite, space), suite.params.get("resume", False)
+    options, resume = options_of(suite, space), suite.params.get("resume", False)
     encoder = replace(load_encoder(**encoder_of(suite, dataset, space)), name=space)
     if encoder.encode_text is not None and splits[0].class_names:
         # ImageNet's 80,000 prompts need the device too, and the images' precision as published.

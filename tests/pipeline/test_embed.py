@@ -182,7 +182,7 @@ def test_imported_labels_are_compared_before_any_image_is_embedded(suite, few_im
         embed.run(suite, "digits")
     save_labels(suite.data / "labels", "digits", "test", np.arange(6) % 2)
     save(suite, "imported", np.zeros((5, 2), np.float32), "train", source="data.zip")
-    with pytest.raises(ValueError, match=r"train: 5 rows of imported were imported, .* 6 images"):
+    with pytest.raises(ValueError, match=r"train: 5 rows of imported .* 6 images"):
         embed.run(suite, "digits")
     assert content(suite).keys() == before.keys()
 
@@ -207,6 +207,15 @@ def test_what_is_wrong_with_the_last_space_is_said_before_the_first(
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         embed.run(suite, "digits")
     assert content(suite) == {}
+
+
+def test_random_weights_are_for_encoders_without_a_file(suite):
+    suite.params["embed"] |= {"weights": "random", "checkpoints": {"dino": "dino.pt"}}
+    network = suite.network_path("moco", "digits")
+    network.parent.mkdir(parents=True)
+    network.touch()
+    weights = {s: embed.encoder_of(suite, "digits", s)["weights"] for s in ("moco", "dino", "bit")}
+    assert weights == {"moco": "pretrained", "dino": "pretrained", "bit": "random"}
 
 
 def test_images_of_both_splits_are_looked_for_first(suite, monkeypatch):
