@@ -13,13 +13,24 @@ METHOD_NAMES = {  # as the papers write them
     "twist": "TWIST",
     "self-classifier": "Self-classifier",
 }
+VARIANT_NAMES = {"cold": "cold start", "warm": "warm start"}  # others are named as they are
+REMATCHED = "-rematched"  # ends the keys of votes whose classes are matched on the evaluated rows
 METRIC_NAMES = {"cluster_accuracy": "ACC", "ari": "ARI", "nmi": "NMI"}
 
 
+def family(key: str) -> str:
+    """The method that a key is a variant of: "turtle" for "turtle-cold"; else the key itself."""
+    return next((name for name in METHOD_NAMES if f"{key}-".startswith(f"{name}-")), key)
+
+
 def method_name(key: str) -> str:
-    """The name of a method, also of one with an addition: "turtle + dinov2", "hume seconds"."""
-    method, *rest = key.split(" ", 1)
-    return " ".join([METHOD_NAMES.get(method, method), *rest])
+    """The name of a method, also of a variant, and with an addition: "turtle-cold + dinov2"."""
+    head, *rest = key.split(" ", 1)
+    method = family(head)
+    variant = head.removeprefix(method).removesuffix(REMATCHED).removeprefix("-")
+    words = [METHOD_NAMES.get(method, method), VARIANT_NAMES.get(variant, variant)]
+    words.append("re-matched" if head.endswith(REMATCHED) else "")
+    return " ".join([", ".join(filter(None, words)), *rest])
 
 
 def spaces_name(key: str) -> str:

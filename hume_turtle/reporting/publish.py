@@ -36,14 +36,17 @@ def save_table(
     float_format: str = "%.4f",
     *,
     shown: pd.DataFrame | None = None,
+    note: str = "",
 ) -> list[Path]:
     """Write `<folder>/<name>.csv` and a Markdown table, `.md`; without the index.
 
     `float_format` is a %-format. A missing value is empty in the CSV and a dash in Markdown.
-    `shown`: what the Markdown shows where that is not the CSV's own rows.
+    `shown`: what the Markdown shows where that is not the CSV's own rows. `note`: Markdown that
+    stands below it.
     """
     csv = frame.to_csv(index=False, float_format=float_format, lineterminator="\n")
     markdown = markdown_table(frame if shown is None else shown, float_format)
+    markdown += f"\n{note}\n" if note else ""
     paths = [Path(folder, f"{name}.csv"), Path(folder, f"{name}.md")]
     for path, text in zip(paths, (csv, markdown), strict=True):
         with atomic_write(path) as file:
@@ -96,7 +99,8 @@ def publish(
         if name not in artefacts:
             raise ValueError(f"{', '.join(by)} made {name}, which params.yaml does not list")
         if len(by) != 1:
-            what = f"was made by {', '.join(sorted(by))}" if by else "was made by no notebook"
+            what = f"was made by {', '.join(sorted(by)) or 'no notebook'}"
+            what += "" if by else " (a section without data makes none: take it off the list then)"
             raise ValueError(f"artefact {name} {what}; one section of one notebook makes it")
     books = [Path(runs, notebook, f"{notebook}.ipynb") for notebook in notebooks]
     return _replace(figures, files) + _replace(executed, books)

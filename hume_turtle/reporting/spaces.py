@@ -111,6 +111,11 @@ def paired(table, first: tuple[str, str], second: tuple[str, str]) -> pd.DataFra
     return both.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
 
 
+def compared(tables) -> bool:
+    """Whether any of some `paired` tables has a dataset with both methods."""
+    return any(table["difference"].notna().any() for table in tables)
+
+
 def architecture_table(scores) -> pd.DataFrame:
     """Mean accuracy of zero-shot transfer and of TURTLE for each encoder that has text.
 

@@ -12,7 +12,7 @@ import seaborn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hume_turtle.reporting.names import METHOD_NAMES
+from hume_turtle.reporting.names import METHOD_NAMES, family
 
 # Okabe and Ito's colours, told apart with any colour vision; a method has the same one everywhere.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -41,7 +41,8 @@ def set_style() -> None:
 
 
 def method_look(method: str) -> dict[str, str]:
-    """Colour and marker of a method, the same in every figure."""
+    """Colour and marker of a method and of its variants, the same in every figure."""
+    method = family(method)
     known = method in RUN_METHODS
     index = RUN_METHODS.index(method) if known else 5 + sum(map(ord, method)) % 2
     return {"color": COLOURS[index], "marker": MARKERS[index]}

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from hume_turtle.reporting.names import METRIC_NAMES, method_name, with_method_names
+from hume_turtle.reporting.methods import evaluated
+from hume_turtle.reporting.names import METRIC_NAMES, family, method_name, with_method_names
 from hume_turtle.reporting.scoreboard import published_name
 
 COLUMNS = ["dataset", "method", "spaces", "split", "seed", "metric", "value"]
@@ -27,19 +28,31 @@ def available_scores(suite) -> pd.DataFrame:
     return pd.DataFrame(columns=COLUMNS).astype({"seed": int, "value": float})
 
 
-def available_fits(suite, method: str) -> dict[tuple[str, str], list]:
-    """The saved fits of a method: (dataset, spaces) to one estimator per seed."""
-    fitted = [d for d in suite.datasets if (suite.data / "fits" / d / method).is_dir()]
-    return {(d, spaces): fits for d in fitted for spaces, fits in suite.fits(d, method).items()}
+def available_fits(suite, estimator: str) -> dict[tuple[str, str, str], list]:
+    """The saved fits of "turtle" or "hume": (dataset, method, spaces) to one fit per seed."""
+    keys = [key for key, method in suite.methods.items() if method.estimator == estimator]
+    fitted = [
+        (d, key) for d in suite.datasets for key in keys if (suite.data / "fits" / d / key).is_dir()
+    ]
+    return {(d, key, s): fits for d, key in fitted for s, fits in suite.fits(d, key).items()}
+
+
+def available_labels(suite, dataset: str, split: str):
+    """True labels (n,) of "train", "test" or "all"; None where they are not known."""
+    try:
+        return suite.labels(dataset, split)
+    except FileNotFoundError:
+        return None
 
 
 def benchmark_table(scores, numbers, *, unrun: bool = False) -> pd.DataFrame:
     """Every dataset, method, space combination and metric: reported, ours, and the difference.
 
     Args:
-        scores: the long table, as fractions; its test split is used.
+        scores: the long table, as fractions; `evaluated` picks its rows.
         numbers: `scoreboard.reported`, in percent, of one artefact: two artefacts may report
-            different numbers for the same method, and the last of them would be shown.
+            different numbers for the same method, and the last of them would be shown. A number of
+            TURTLE or HUME stands beside every variant.
         unrun: whether reported numbers that have no score get a row too, without ours.
 
     Returns:
@@ -47,17 +60,20 @@ def benchmark_table(scores, numbers, *, unrun: bool = False) -> pd.DataFrame:
         (over seeds), difference, seeds; a dataset called "mean" holds the mean over datasets of
         what was run on all of them.
     """
-    test = scores[scores["split"] == "test"]
-    table = test.groupby(KEYS)["value"].agg(mean="mean", std="std", seeds="count").reset_index()
+    values = evaluated(scores).groupby(KEYS)["value"]
+    table = values.agg(mean="mean", std="std", seeds="count").reset_index()
     table[["mean", "std"]] *= 100
     of_method = ["method", "spaces", "metric"]
     count = table["dataset"].nunique()
     whole = table.groupby(of_method).filter(lambda rows: len(rows) == count)
     means = whole.groupby(of_method, as_index=False)["mean"].mean().assign(dataset="mean")
     rows = [(*published_name(row), row["reported"]) for _, row in numbers.iterrows()]
-    published = pd.DataFrame(rows, columns=[*KEYS, "reported"]).drop_duplicates(KEYS, keep="last")
+    keys = ["family", *KEYS[1:]]
+    published = pd.DataFrame(rows, columns=[*keys, "reported"]).drop_duplicates(keys, keep="last")
     table = pd.concat([table, means], ignore_index=True)
-    table = table.merge(published, how="outer" if unrun else "left", on=KEYS)
+    table = table.assign(family=table["method"].map(family))
+    table = table.merge(published, how="outer" if unrun else "left", on=keys)
+    table["method"] = table["method"].fillna(table["family"])
     table["difference"] = table["mean"] - table["reported"].astype(float)
     shown = ["dataset", "method", "spaces", "metric", "reported", "mean", "std", "difference"]
     order = ["metric", "dataset", "spaces", "method"]
@@ -110,8 +126,8 @@ def dataset_table(
 
     Args:
         table: a `benchmark_table`, in percent.
-        columns: title to (method, spaces); at most one of them has reported numbers, which stand
-            behind it with the difference.
+        columns: title to (method, spaces). Reported numbers stand behind the last of them that has
+            some, with its difference.
         metric: which one.
         datasets: rows to show first, run or not.
     """
@@ -125,11 +141,12 @@ def dataset_table(
     run = pd.DataFrame({title: part["mean"] for title, part in parts.items()}).dropna(how="all")
     run = run.index if len(run) else names
     shown = pd.DataFrame({"dataset": [*names, f"mean of {len(run)}"]})
+    compared = [title for title, part in parts.items() if part["reported"].notna().any()][-1:]
     for title, part in parts.items():
         means = part.loc[run, ["reported", "mean", "difference"]].mean(skipna=False)
         whole = pd.concat([part, means.to_frame("mean").T])
         shown[title] = cells(whole, "mean", "std")
-        if part["reported"].notna().any():
+        if title in compared:
             shown["reported"] = cells(whole, "reported")
             shown["difference"] = whole["difference"].map(signed).to_numpy()
     return shown
@@ -138,6 +155,8 @@ def dataset_table(
 def comparison(table) -> pd.DataFrame:
     """ACC and ARI, reported, ours and the difference: one row per dataset, method and spaces.
 
+    A reported number stands once, in the first row of the variants that it is compared with.
+
     Args:
         table: a `benchmark_table`, in percent; its mean is not shown.
     """
@@ -145,8 +164,10 @@ def comparison(table) -> pd.DataFrame:
     rows = table[table["dataset"] != "mean"].set_index(["dataset", "spaces", "method"])
     index = rows[rows["metric"].isin(metrics)].index.unique().sort_values()
     shown = index.to_frame(index=False)
+    first = ~shown.assign(method=shown["method"].map(family)).duplicated()
     for metric in metrics:
         of_metric = rows[rows["metric"] == metric].reindex(index)
+        of_metric["reported"] = of_metric["reported"].where(first.to_numpy())
         name = METRIC_NAMES[metric]
         shown[f"{name} reported"] = cells(of_metric, "reported")
         shown[f"{name} ours"] = cells(of_metric, "mean", "std")
@@ -190,12 +211,12 @@ def baselines_overview(table) -> pd.DataFrame:
 
 
 def curve_table(curves: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
-    """Curves below each other, with the columns dataset and spaces before their own.
+    """Curves below each other, with the columns dataset, method and spaces before their own.
 
     Args:
-        curves: (dataset, spaces) to an `aggregation_curve` or a `mean_reliability`.
+        curves: (dataset, method, spaces) to an `aggregation_curve` or a `mean_reliability`.
     """
-    keys = ["dataset", "spaces"]
+    keys = ["dataset", "method", "spaces"]
     if not curves:
         return pd.DataFrame(columns=keys)
     return pd.concat(curves, names=keys).reset_index(keys)
@@ -205,7 +226,7 @@ def aggregation_overview(curves, datasets) -> pd.DataFrame:
     """What people read of every `aggregation_curve`, all its runs taken together.
 
     Args:
-        curves: (dataset, spaces) to curve.
+        curves: (dataset, method, spaces) to curve.
         datasets: all of the suite: those without a curve get dashes.
 
     Returns:
@@ -236,5 +257,6 @@ def reliability_overview(curves, datasets) -> pd.DataFrame:
 
 def _of_all(rows: list, names: Sequence[str], datasets: Sequence[str]) -> pd.DataFrame:
     """A DataFrame of these rows, in the order of all datasets; one of dashes for those without."""
-    shown = pd.DataFrame(rows, columns=["dataset", "spaces", *names], dtype=str)
+    shown = pd.DataFrame(rows, columns=["dataset", "method", "spaces", *names], dtype=str)
+    shown = shown.assign(method=shown["method"].map(method_name))
     return shown.merge(pd.DataFrame({"dataset": datasets}), how="right").fillna("–")

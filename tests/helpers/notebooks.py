@@ -9,12 +9,16 @@ import matplotlib.pyplot as plt
 from hume_turtle.reporting.run_notebook import read_source
 
 
+def display(*objects) -> None:
+    """What the cells see as `display`: it shows nothing."""
+
+
 def run_cells_in_process(source: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     """Run the cells and return the notebook's names, as its last cell left them.
 
-    Figures are made with Agg and closed; `display` does nothing. A `%magic` is a syntax error here.
+    Figures are made with Agg and closed. A `%magic` is a syntax error here.
     """
-    names = {"__name__": "__main__", "display": lambda *objects: None}
+    names = {"__name__": "__main__", "display": display}
     with matplotlib.rc_context():
         plt.switch_backend("Agg")
         for number, cell in enumerate(read_source(source, parameters).cells, 1):

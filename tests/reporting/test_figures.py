@@ -52,8 +52,9 @@ def scoreboard(ours=(np.nan, 81.0, 70.0)):
         pd.DataFrame(
             {
                 "artefact": ["a", "b", "b"],
-                "reported": 80.0,
+                "ours_by": [None if np.isnan(x) else "turtle-cold" for x in ours],
                 "ours": ours,
+                "difference": np.array(ours) - 80.0,
                 "tolerance": 1.0,
                 "status": status,
             }
@@ -100,7 +101,6 @@ FIGURES = {
     "selection": lambda _: plot_selection(selection()),
     "clusters": lambda _: clusters(),
     "scoreboard": lambda _: scoreboard(),
-    "scoreboard, none run": lambda _: scoreboard((np.nan,) * 3),
 }
 
 
@@ -167,6 +167,13 @@ def test_selection_rings_the_first_of_the_highest_scores():
         np.testing.assert_allclose(ring.get_offsets(), [chosen])
 
 
+def test_scoreboard_has_one_line_per_artefact_and_method_of_ours():
+    left, right = scoreboard((81.0, 70.0, np.nan)).axes
+    names = [label.get_text() for label in left.get_yticklabels()][::-1]
+    assert names == ["a: TURTLE, cold start", "b: TURTLE, cold start", "b: not run"]
+    np.testing.assert_allclose(right.collections[0].get_offsets(), [[1, 2], [-10, 1]])
+
+
 def test_tables(tmp_path):
     table = pd.DataFrame({"name": ["ab", "c"], "n": [1, 20], "value": [0.12345, np.nan]})
     csv, markdown = save_table(table, tmp_path / "new", "t", "%.2f")
@@ -181,6 +188,8 @@ def test_tables(tmp_path):
             "| c      |  20 |       – |\n"
         )
     )
+    below = save_table(table, tmp_path, "t", "%.2f", note="A note.")[1].read_text()
+    assert below == markdown_table(table, "%.2f") + "\nA note.\n"
 
 
 def test_publish(tmp_path):

@@ -16,7 +16,7 @@ from hume_turtle.reporting.figures.transfer import (
 )
 from hume_turtle.reporting.publish import save_figure
 
-KEYS = {"dataset": "stl10", "spaces": "moco+dino"}
+KEYS = {"dataset": "stl10", "method": "hume-inductive", "spaces": "moco+dino"}
 PAIR = "clip-vit-l-14+dinov2"
 COLUMNS = {"k-means": ("k-means", PAIR), "one": ("turtle", "dinov2"), "turtle": ("turtle", PAIR)}
 MAIN = {"cars": 60.0, "pets": 90.0, "dtd": np.nan}  # TURTLE's in the pair

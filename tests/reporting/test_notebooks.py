@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from hume_turtle.pipeline.suite import Suite
 from hume_turtle.reporting import publish
 from hume_turtle.reporting.tables import COLUMNS
 from hume_turtle.storage.embeddings import save_embedding, save_labels
+from hume_turtle.storage.names import SPLITS
 from tests.helpers.notebooks import run_cells_in_process
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +48,8 @@ TURTLE_SPACES = {
 for _method in ("turtle", "linear-probe"):
     TURTLE_SPACES[_method] = (*TURTLE_SPACES["k-means"], "dinov2-vit-g-14")
 HUME_SPACES = {"hume": ("moco+dino",), "k-means": ("moco", "dino"), "linear-probe": ("moco",)}
+REGIMES = {"inductive": {"split": "train"}, "transductive": {"split": "all"}}
+UNATTEMPTED = {*ARTEFACTS["04_transfer"]} - {"scoreboard"}
 
 
 @pytest.fixture(autouse=True)
@@ -60,10 +64,10 @@ def undrawn_figures(monkeypatch):
     monkeypatch.setattr(publish, "save_figure", save)
 
 
-def made_up_suite(folder: Path, datasets, combinations, hume: dict | None = None) -> Suite:
+def made_up_suite(folder: Path, datasets, combinations, **fit) -> Suite:
     """A suite with no scores yet."""
     params = {"suite": "small", "root": ".", "datasets": list(datasets), "notebooks": []}
-    params["fit"] = {"split": "all", **({"hume": hume} if hume else {})}
+    params["fit"] = {"split": "all", "seeds": [0, 1], "hume": {}, "turtle": {}, **fit}
     single = {name for names in combinations.values() for name in names if "+" not in name}
     params["embed"] = {"spaces": sorted(single)}
     folder.mkdir(exist_ok=True)
@@ -72,13 +76,16 @@ def made_up_suite(folder: Path, datasets, combinations, hume: dict | None = None
     return Suite.open(folder)
 
 
-def save_scores(suite: Suite, dataset: str, combinations) -> None:
-    """Made-up scores of every method in its space combinations, two seeds."""
+def save_scores(suite: Suite, dataset: str, combinations, splits=("train", "test")) -> None:
+    """Made-up scores of every method in its space combinations, two seeds.
+
+    Transductive methods have scores of train and test together, too.
+    """
     rng, rows = np.random.default_rng(len(dataset)), []
     for method, spaces_of_method in combinations.items():
         for spaces in spaces_of_method:
             for seed in (0, 1):
-                for split in ("train", "test"):
+                for split in (*splits, *(["all"] if "transductive" in method else [])):
                     rows += [
                         (dataset, method, spaces, split, seed, metric, rng.uniform(0.3, 0.95))
                         for metric in METRICS
@@ -88,27 +95,35 @@ def save_scores(suite: Suite, dataset: str, combinations) -> None:
     pd.DataFrame(rows, columns=COLUMNS).to_csv(path, index=False)
 
 
-def save_hume_fits(suite: Suite, dataset: str, blobs, n_runs: int) -> None:
+def save_hume_fits(suite: Suite, dataset: str, blobs, n_runs: int, labels=SPLITS) -> None:
     """Embeddings and true labels of 60 rows, a third of them the test split; two seeds' fits."""
     spaces, planted = blobs(60, 3, (6, 5))
     for split, rows in (("train", slice(40)), ("test", slice(40, 60))):
-        save_labels(suite.data / "labels", dataset, split, planted[rows])
+        if split in labels:
+            save_labels(suite.data / "labels", dataset, split, planted[rows])
         for name, space in zip(("moco", "dino"), spaces, strict=True):
             encoder = SimpleNamespace(name=name, settings={})
             save_embedding(suite.data / "embeddings", dataset, split, space[rows], encoder)
     settings = {"outer_steps": 2, "inner_steps": 2, "n_subsets": 1, "subset_size": 30}
-    for seed in (0, 1):
-        fit = Hume(3, n_runs=n_runs, seed=seed, device="cpu", **settings).fit(spaces)
-        fit.save(suite.fit_path(dataset, "hume", ("moco", "dino"), seed))
+    for key in (key for key in suite.methods if key.startswith("hume")):
+        rows = suite.spaces(dataset, "moco+dino", suite.methods[key].split)
+        for seed in (0, 1):
+            fit = Hume(3, n_runs=n_runs, seed=seed, device="cpu", **settings).fit(rows)
+            fit.save(suite.fit_path(dataset, key, ("moco", "dino"), seed))
 
 
-def run(name: str, suite: Suite) -> Path:
-    """The folder of the artefacts, after looking that there are all of them and no others."""
+def run(name: str, suite: Suite, missing: Iterable = (), no_figure: Iterable = ()) -> Path:
+    """The folder of the artefacts, after looking that there are all of them and no others.
+
+    But those that are `missing`, and without those figures that have nothing to show.
+    """
     output = suite.folder / name
     parameters = {"suite_folder": str(suite.folder), "output": str(output)}
     run_cells_in_process(ROOT / "notebooks" / f"{name}.ipynb", parameters)
+    made = ARTEFACTS[name] - {*missing}
     for kind in (".png", ".svg", ".csv", ".md"):
-        assert {path.stem for path in output.glob(f"*{kind}")} == ARTEFACTS[name]
+        here = made - {*no_figure} if kind in (".png", ".svg") else made
+        assert {path.stem for path in output.glob(f"*{kind}")} == here
     return output
 
 
@@ -157,18 +172,74 @@ def test_transfer_shows_what_is_missing_as_missing(tmp_path):
         "k-means": ("a",),
     }  # no text, no probe
     save_scores(suite, "folders", combinations)  # pets not run
-    output = run("04_transfer", suite)
+    missing = {"turtle-vs-zeroshot", "turtle-architectures", "turtle-vs-probe"}
+    output = run("04_transfer", suite, missing, {"scoreboard"})
     lines = (output / "turtle-benchmark.md").read_text().splitlines()
     pets = next(line for line in lines if line.startswith("| ACC") and "| pets " in line)
     assert [cell.strip() for cell in pets.split("|") if "9" in cell] == ["92.3"]
     assert pets.count("–") >= 6
-    assert not len(pd.read_csv(output / "turtle-architectures.csv"))
-    assert pd.read_csv(output / "turtle-vs-zeroshot.csv")["difference"].isna().all()
+
+
+def test_transfer_sets_cold_warm_and_selected_side_by_side(tmp_path, monkeypatch):
+    pair = "clip-vit-l-14+dinov2-vit-g-14"
+    combinations = {f"turtle-{name}": (pair,) for name in ("cold", "warm", "selected")}
+    combinations |= {"k-means": (pair,)}
+    suite = made_up_suite(tmp_path / "s", ("pets",), TURTLE_SPACES)
+    save_scores(suite, "pets", combinations)
+    shown = []
+    monkeypatch.setattr("tests.helpers.notebooks.display", shown.append)
+    missing = {"turtle-vs-zeroshot", "turtle-architectures", "turtle-vs-probe"}
+    output = run("04_transfer", suite, missing)
+    (beside,) = [table for table in shown if "TURTLE, cold start" in table]
+    names = ["TURTLE, cold start", "TURTLE, warm start", "TURTLE, selected"]
+    assert beside.columns.tolist() == ["dataset", *names, "reported", "difference"]
+    assert beside.set_index("dataset").loc["pets", "reported"] == "92.3"
+
+    table = pd.read_csv(output / "turtle-benchmark.csv").query("metric == 'cluster_accuracy'")
+    rows = table[table["dataset"] == "pets"].set_index("method")
+    assert set(rows.index) == {*combinations}
+    markdown = (output / "turtle-benchmark.md").read_text()
+    assert markdown.endswith("\nTURTLE stands for: TURTLE, selected.\n")
+    versus = pd.read_csv(output / "turtle-vs-baselines.csv")
+    assert versus["turtle"].item() == pytest.approx(rows.loc["turtle-selected", "mean"], abs=0.006)
+    board = pd.read_csv(output / "scoreboard.csv")
+    assert board.loc[board["dataset"] == "pets", "ours_by"].tolist() == [
+        "turtle-cold",
+        "turtle-selected",
+        "turtle-warm",
+    ]
+
+
+def test_transfer_of_test_images_alone_has_no_probe_and_attempts_no_number(tmp_path):
+    """As the suite laptop: one encoder with text, another without, no training images."""
+    clip, other = "clip-vit-b-32", "dinov2-vit-s-14"
+    spaces = (clip, other, f"{clip}+{other}")
+    combinations = {"turtle-cold": spaces, "turtle-warm": spaces, "k-means": spaces}
+    combinations |= {"zero-shot": (clip,)}
+    suite = made_up_suite(tmp_path / "s", ("pets", "dtd"), combinations)
+    for dataset in suite.datasets:
+        save_scores(suite, dataset, combinations, splits=("test",))
+    output = run("04_transfer", suite, {"turtle-vs-probe"}, {"scoreboard"})
+    benchmark = pd.read_csv(output / "turtle-benchmark.csv")
+    assert set(benchmark["dataset"]) == {"pets", "dtd", "mean"}  # none that is only reported
+    assert benchmark["reported"].isna().all()
+    sizes = pd.read_csv(output / "turtle-architectures.csv")
+    assert set(sizes["method"]) == {"zero-shot", "turtle", f"turtle + {other}"}
+
+
+def test_transfer_without_scores_in_other_spaces_shows_nothing(tmp_path):
+    suite = made_up_suite(tmp_path / "s", ("pets",), {"turtle": ("a", "b")})
+    run("04_transfer", suite, UNATTEMPTED, {"scoreboard"})
 
 
 @pytest.mark.parametrize("name", ARTEFACTS)
 def test_a_suite_without_scores_shows_the_reported_numbers(name, tmp_path):
-    output = run(name, made_up_suite(tmp_path / "s", ("pets", "stl10"), TURTLE_SPACES))
+    suite = made_up_suite(tmp_path / "s", ("pets", "stl10"), TURTLE_SPACES)
+    if name == "04_transfer":
+        missing = UNATTEMPTED - {"turtle-benchmark"}
+        output = run(name, suite, missing, {"scoreboard", "turtle-benchmark"})
+    else:
+        output = run(name, suite, (), {"scoreboard"})
     board = pd.read_csv(output / "scoreboard.csv")
     assert set(board["status"]) == {"not run"}
     if name == "04_transfer":
@@ -184,7 +255,7 @@ def test_a_suite_without_scores_shows_the_reported_numbers(name, tmp_path):
 def test_hume_with_several_runs(tmp_path, blobs, one_thread):
     hume = {"phi1": "moco", "phi2": ["dino"]}
     datasets = ("stl10", "imagenet", "cifar10")
-    suite = made_up_suite(tmp_path / "s", datasets, HUME_SPACES, hume)
+    suite = made_up_suite(tmp_path / "s", datasets, HUME_SPACES, hume=hume)
     for dataset in ("stl10", "imagenet"):
         save_scores(suite, dataset, HUME_SPACES)
     save_hume_fits(suite, "stl10", blobs, n_runs=3)
@@ -212,10 +283,45 @@ def test_hume_with_several_runs(tmp_path, blobs, one_thread):
     assert "| cifar10   | –" in (output / "hume-reliable.md").read_text()
 
 
+def test_hume_in_both_regimes_with_both_votes(tmp_path, blobs, one_thread, capsys):
+    hume = {"phi1": "moco", "phi2": ["dino"], "variants": REGIMES}
+    keys = [f"hume-{regime}{vote}" for regime in REGIMES for vote in ("", "-rematched")]
+    combinations = {**dict.fromkeys(keys, ("moco+dino",)), "linear-probe": ("moco",)}
+    suite = made_up_suite(tmp_path / "s", ("stl10", "imagenet"), HUME_SPACES, hume=hume)
+    save_scores(suite, "stl10", combinations)
+    save_hume_fits(suite, "stl10", blobs, n_runs=3)
+    save_hume_fits(suite, "imagenet", blobs, n_runs=3, labels=["test"])
+    output = run("05_hume_tables", suite)
+
+    supervised = pd.read_csv(output / "hume-vs-supervised.csv")
+    rows = supervised.query("dataset == 'stl10' and spaces == 'moco+dino' and metric == 'ari'")
+    assert rows["method"].tolist() == sorted(keys)
+    assert set(rows["reported"]) == {86.0}
+    markdown = (output / "hume-vs-supervised.md").read_text()
+    assert markdown.count(" 93.2 ") == 1  # though four rows are compared with it
+    values = suite.scores().query("metric == 'ari' and method == 'hume-transductive'")
+    means = 100 * values.groupby("split")["value"].mean()
+    row = rows[rows["method"] == "hume-transductive"]
+    assert row["mean"].item() == pytest.approx(means["all"], abs=0.006)
+
+    curve = pd.read_csv(output / "hume-aggregation.csv")
+    assert set(zip(curve["dataset"], curve["method"])) == {
+        ("stl10", "hume-inductive"),
+        ("stl10", "hume-transductive"),
+    }
+    said = "imagenet, HUME, inductive: skipped, no true labels of the images searched on"
+    assert said in capsys.readouterr().out
+    reliable = pd.read_csv(output / "hume-reliable.csv")
+    assert set(reliable["dataset"]) == {"stl10", "imagenet"}
+    board = pd.read_csv(output / "scoreboard.csv").query("ours_by == 'hume-transductive'")
+    assert set(board["split"]) == {"all"}
+    assert len(board) == 4  # ACC and ARI, each beside both rows of the slides
+
+
 def test_hume_with_single_runs_has_no_vote(tmp_path, blobs, one_thread):
     hume = {"phi1": "moco", "phi2": ["dino"]}
-    suite = made_up_suite(tmp_path / "s", ("stl10",), HUME_SPACES, hume)
+    suite = made_up_suite(tmp_path / "s", ("stl10",), HUME_SPACES, hume=hume)
     save_hume_fits(suite, "stl10", blobs, n_runs=1)
-    output = run("05_hume_tables", suite)
+    output = run("05_hume_tables", suite, (), {"scoreboard"})
     assert not len(pd.read_csv(output / "hume-aggregation.csv"))
     assert len(pd.read_csv(output / "hume-reliable.csv"))

@@ -134,6 +134,23 @@ def test_comparison_sets_ours_beside_reported():
     assert "mean" not in shown.index.get_level_values("dataset")
 
 
+def test_a_reported_number_is_compared_with_every_variant_and_shown_once():
+    cold = SCORES[SCORES["method"] == "turtle"].replace({"method": {"turtle": "turtle-cold"}})
+    warm = cold.assign(method="turtle-warm", value=cold["value"] - 0.01)
+    table = benchmark_table(pd.concat([cold, warm]), NUMBERS, unrun=True)
+    cifar = table[table["dataset"] == "cifar10"]
+    assert cifar["method"].tolist() == ["turtle-cold", "turtle-warm"]  # and no row without ours
+    assert cifar["difference"].tolist() == pytest.approx([-1, -2])
+    shown = comparison(cifar)
+    assert shown["ACC reported"].tolist() == ["99.5", "–"]
+    assert shown["ACC difference"].tolist() == ["−1.0", "−2.0"]
+    columns = {"cold": ("turtle-cold", PAIR), "warm": ("turtle-warm", PAIR)}
+    assert dataset_table(cifar, columns).values.tolist() == [
+        ["cifar10", "98.5 ± 0.7", "97.5 ± 0.7", "99.5", "−2.0"],
+        ["mean of 1", "98.5", "97.5", "99.5", "−2.0"],
+    ]
+
+
 def test_baselines_overview_counts_datasets_that_both_were_run_on():
     shown = baselines_overview(vs_baselines_table(SCORES, SCORES[:0]))
     assert shown["spaces"].tolist() == [PAIR]
@@ -144,7 +161,9 @@ def test_baselines_overview_counts_datasets_that_both_were_run_on():
 
 
 def test_available_scores_and_fits_are_those_that_exist(tmp_path):
-    suite = Suite(tmp_path, {"suite": "s", "root": ".", "datasets": ["cifar10", "pets", "dtd"]})
+    params = {"suite": "s", "root": ".", "datasets": ["cifar10", "pets", "dtd"]}
+    params["fit"] = {"split": "train", "seeds": [0], "hume": {}, "turtle": {}}
+    suite = Suite(tmp_path, params)
     assert set(available_scores(suite)) == set(COLUMNS)
     assert available_scores(suite).empty
     assert available_fits(suite, "hume") == {}
@@ -159,19 +178,19 @@ def test_overviews_have_one_row_per_curve_and_dashes_for_datasets_without():
     single = [(1, draw, value, value, value) for draw, value in enumerate((0.8, 0.9))]
     rows = [*single, (2, 0, 0.85, 0.9, 1.0)]
     curve = pd.DataFrame(rows, columns=["runs", "draw", "single", "best", "vote"])
-    curves = {("stl10", "moco+dino"): curve}
+    curves = {("stl10", "hume", "moco+dino"): curve}
     assert set(curve_table(curves)["dataset"]) == {"stl10"}
     shown = aggregation_overview(curves, ["pets", "stl10"])
     assert shown.values.tolist() == [
-        ["pets", *"–" * 7],
-        ["stl10", "moco+dino", "2", "85.0 ± 7.1", "80.0", "90.0", "90.0", "100.0"],
+        ["pets", *"–" * 8],
+        ["stl10", "HUME", "moco+dino", "2", "85.0 ± 7.1", "80.0", "90.0", "90.0", "100.0"],
     ]
     sure = pd.DataFrame({"kept": [1, 2, 4], "mean": [1, 0.9, 0.8], "std": 0.0, "seeds": 2})
-    curves = {("stl10", "moco+dino"): sure}
+    curves = {("stl10", "hume-inductive", "moco+dino"): sure}
     assert curve_table(curves)["kept"].tolist() == [1, 2, 4]
     assert reliability_overview(curves, ["stl10", "dtd"]).values.tolist() == [
-        ["stl10", "moco+dino", "100.0 ± 0.0", *["80.0 ± 0.0"] * 5],
-        ["dtd", *"–" * 7],
+        ["stl10", "HUME, inductive", "moco+dino", "100.0 ± 0.0", *["80.0 ± 0.0"] * 5],
+        ["dtd", *"–" * 8],
     ]
     assert curve_table({}).empty
     assert len(aggregation_overview({}, ["dtd"])) == 1

@@ -76,11 +76,13 @@ def plot_aggregation(table: pd.DataFrame) -> Figure:
     single runs.
 
     Args:
-        table: every `aggregation_curve`, with columns dataset and spaces before its own.
+        table: every `aggregation_curve`, with columns dataset, method and spaces before its own.
     """
     if table.empty:
         return nothing_to_show("no fits of several runs in this suite")
-    table = table.assign(panel=table["dataset"] + "\n" + table["spaces"].map(spaces_name))
+    method = table["method"].map(method_name)
+    panel = table["dataset"] + ", " + method + "\n" + table["spaces"].map(spaces_name)
+    table = table.assign(panel=panel)
     names = {"single": "single run", "best": "best by score", "vote": "majority vote"}
     table = table.rename(columns=names)
     long = table.melt(["panel", "runs"], list(names.values()), "method", "accuracy")
@@ -96,13 +98,13 @@ def plot_reliable(table: pd.DataFrame) -> Figure:
     """Cluster accuracy of the most confident rows of each class, one panel per dataset.
 
     Args:
-        table: every `mean_reliability`, with columns dataset and spaces before its own.
+        table: every `mean_reliability`, with columns dataset, method and spaces before its own.
     """
     if table.empty:
         return nothing_to_show("no fits in this suite")
-    table = table.assign(spaces=table["spaces"].map(spaces_name))
-    table = table.rename(columns={"mean": "accuracy"})
-    grid = _curves(table, x="kept", hue="spaces", col="dataset", errorbar=None)
+    line = table["method"].map(method_name) + ", " + table["spaces"].map(spaces_name)
+    table = table.assign(line=line).rename(columns={"mean": "accuracy"})
+    grid = _curves(table, x="kept", hue="line", col="dataset", errorbar=None)
     grid.set(xlabel="kept of each class, at most")
     grid.set(ylim=(left_edge(100 * table["accuracy"]), 101.5))  # a small drop looks small
     return grid.figure

@@ -135,14 +135,20 @@ def _draw_seconds(ax, seconds: pd.DataFrame, methods: Sequence[str]) -> None:
 
 
 def plot_scoreboard(frame: pd.DataFrame) -> Figure:
-    """Reported numbers met, missed and not run, by artefact; and how far ours are from them.
+    """Reported numbers met, missed and not run, and how far ours are from them.
+
+    A line is an artefact and one of our methods, or what was not run of it.
 
     Args:
-        frame: a `scoreboard`.
+        frame: a `scoreboard`, of which something was run.
     """
-    names = list(dict.fromkeys(frame["artefact"]))[::-1]
-    fig, (left, right) = panels(2, (9.0, 1.6 + 0.4 * len(names)), sharey=True)
-    counts = pd.crosstab(frame["artefact"], frame["status"])
+    methods = frame["ours_by"].map(method_name, na_action="ignore").fillna("not run")
+    frame = frame.assign(line=frame["artefact"] + ": " + methods, unrun=frame["ours"].isna())
+    place = frame["artefact"].map(frame["artefact"].unique().tolist().index)
+    ordered = frame.assign(place=place).sort_values(["place", "unrun"])  # keeps the order of equals
+    names = list(dict.fromkeys(ordered["line"]))[::-1]
+    fig, (left, right) = panels(2, (10.0, 1.6 + 0.3 * len(names)), sharey=True)
+    counts = pd.crosstab(frame["line"], frame["status"])
     counts = counts.reindex(index=names, columns=list(STATUS_COLOURS), fill_value=0)
     counts.plot.barh(ax=left, stacked=True, color=STATUS_COLOURS, width=0.6, legend=False)
     for status, bars in zip(counts, left.containers, strict=True):
@@ -151,13 +157,9 @@ def plot_scoreboard(frame: pd.DataFrame) -> Figure:
         left.bar_label(bars, texts, label_type="center", fontsize=9, color=ink)
     left.set(xlabel="reported numbers", ylabel="")
     run = frame[frame["ours"].notna()]
-    if len(run):
-        heights, colours = run["artefact"].map(names.index), run["status"].map(STATUS_COLOURS)
-        right.scatter(run["ours"] - run["reported"], heights, s=28, alpha=0.8, c=colours)
-        right.axvline(0, color=GREY, linewidth=1, zorder=0)
-    else:
-        note(right, "none run in this suite")
-        right.set(xticks=[], xlim=(-1, 1))
+    heights, colours = run["line"].map(names.index), run["status"].map(STATUS_COLOURS)
+    right.scatter(run["difference"], heights, s=28, alpha=0.8, c=colours)
+    right.axvline(0, color=GREY, linewidth=1, zorder=0)
     right.set(xlabel="ours − reported (points)", ylim=(-0.6, len(names) - 0.4))
     right.tick_params(axis="y", length=0)
     for ax in (left, right):
