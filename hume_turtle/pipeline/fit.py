@@ -53,14 +53,15 @@ def fit_method(suite: Settings, dataset: str, key: str, names: tuple[str, ...]) 
     for seeds in together(model, method, len(spaces[0])):
         paths = [suite.fit_path(dataset, key, names, seed) for seed in seeds]
         inputs = inputs_of(suite, "fit", dataset, names, method=key, seeds=seeds, **stated)
-        if all(is_kept(path, inputs) for path in paths):
-            continue
-        for path, fitted in zip(paths, fit_seeds(suite, method, model, spaces, paths, inputs)):
-            with kept(path, inputs):
-                fitted.save(path)
-            shutil.rmtree(path.parent / "runs" / path.stem, ignore_errors=True)  # joined in the fit
-        if suite.params["fit"].get("record", False):
-            record(paths[0].parent)
+        if not all(is_kept(path, inputs) for path in paths):
+            fits = fit_seeds(suite, method, model, spaces, paths, inputs)
+            if suite.params["fit"].get("record", False):
+                record(paths[0].parent)  # first: after a kill, a fit that counts has its record
+            for path, fitted in zip(paths, fits):
+                with kept(path, inputs):
+                    fitted.save(path)
+        for path in paths:  # joined in the fit; also where a kill came before this line
+            shutil.rmtree(path.parent / "runs" / path.stem, ignore_errors=True)
 
 
 def together(model: LabelingEstimator, method: Method, n: int) -> list[Sequence[int]]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from contextlib import contextmanager
 from copy import deepcopy
 
 import numpy as np
@@ -144,6 +145,29 @@ def test_a_killed_stage_goes_on_with_the_next_fit_and_ends_with_the_same_files(
     assert files(suite.data) == files(whole.data)
     kept = [path for path in done if path.exists() and path.stat().st_mtime_ns == before[path]]
     assert len(kept) >= kills - 1 - 5  # but the one that was killed, and blocks since joined
+
+
+def test_a_kill_right_after_a_fit_leaves_nothing_behind_and_nothing_out(
+    suite, fitted, monkeypatch, tmp_path_factory
+):
+    whole = Settings(tmp_path_factory.mktemp("whole"), suite.params)
+    shutil.copytree(suite.data, whole.data)
+    fit.run(whole, "blobs")
+    finish = fit.kept
+
+    @contextmanager
+    def killed(path, inputs):
+        with finish(path, inputs):
+            yield path
+        if path.stem == "1":  # the second of two seeds
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "kept", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit.run(suite, "blobs")  # after HUME's first fits, whose runs lie beside them
+    monkeypatch.setattr(fit, "kept", finish)
+    fit.run(suite, "blobs")
+    assert files(suite.data) == files(whole.data)
 
 
 def test_a_fit_is_made_anew_where_its_inputs_changed(suite, fitted):
