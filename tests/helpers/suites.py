@@ -22,6 +22,7 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw
 
+from hume_turtle.pipeline.suite import Suite
 from tests.helpers.dataset_trees import text
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ SHAPES = {  # what stands for three datasets, and their classes
     "colours": ("blue", "green", "red"),
     "sizes": ("large", "small"),
 }
-QUICK_HUME = {"n_runs": 5, "outer_steps": 40, "inner_steps": 30, "n_subsets": 2, "inner_lr": 0.05}
+QUICK_HUME = {"n_runs": 3, "outer_steps": 40, "inner_steps": 30, "n_subsets": 2, "inner_lr": 0.05}
 
 
 def checkout(folder: Path) -> Path:
@@ -103,14 +104,20 @@ def killed(folder: Path, suite: str, moment: str) -> None:
         process.wait()
 
 
-def finished_fits(folder: Path, suite: str) -> dict[Path, int]:
-    """The fits that count as finished, and when they were made."""
-    fits = (folder / "data" / suite / "fits").glob("*/*/*/*.npz")
-    return {path: path.stat().st_mtime_ns for path in fits if path.with_suffix(".json").exists()}
+def finished_fits(suite: Suite) -> dict[Path, int]:
+    """The fits that count as finished, of all seeds of a method, and when they were made."""
+    found = {}
+    for dataset in suite.datasets:
+        for key, method in suite.methods.items():
+            for names in suite.method_choices(key, dataset):
+                paths = [suite.fit_path(dataset, key, names, seed) for seed in method.seeds]
+                if all(path.with_suffix(".json").exists() for path in paths):
+                    found |= {path: path.stat().st_mtime_ns for path in paths}
+    return found
 
 
 def results(folder: Path, suite: str) -> dict[str, bytes]:
-    """Every file that a suite makes and keeps, by name; dates as one word, for tests at midnight"""
+    """Every file that a suite makes and keeps, by name; all dates as one word, for midnight."""
     places = [f"figures/{suite}", f"notebooks/executed/{suite}", "data/scores", "data/metrics"]
     places += [f"data/{suite}/{kind}" for kind in ("embeddings", "labels", "fits", "scores")]
     files = (path for place in places for path in (folder / place).rglob("*") if path.is_file())

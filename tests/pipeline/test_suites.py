@@ -239,15 +239,15 @@ MOMENTS = {
 @pytest.mark.parametrize("name", MOMENTS)
 def test_a_killed_suite_goes_on_and_ends_with_the_same_files(finished, tmp_path, name):
     """SIGKILL to `dvc repro` and all its processes; nothing but `dvc repro` follows."""
-    whole, suite = finished(name), suite_of(name)
+    whole = finished(name)
     folder = STAND_INS[name](tmp_path / "checkout")
     commit(folder, "stand-in")
-    for moment in MOMENTS[name]:
-        killed(folder, suite, moment)
-        done = suites.finished_fits(folder, suite)
-    repro(folder, suite)
-    assert done
-    assert done.items() <= suites.finished_fits(folder, suite).items()  # by their times
-    made = suites.results(folder, suite)
+    suite, done = Suite.open(folder / "suites" / suite_of(name)), {}
+    for moment in [*MOMENTS[name], None]:
+        killed(folder, suite.name, moment) if moment else repro(folder, suite.name)
+        now = suites.finished_fits(suite)
+        assert done.items() <= now.items()  # by their times: none was made again
+        done = now
+    made = suites.results(folder, suite.name)
     assert made.keys() == whole.results.keys()
     assert not [file for file in made if made[file] != whole.results[file]]
