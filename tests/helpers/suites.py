@@ -15,7 +15,8 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -84,23 +85,26 @@ def repro(folder: Path, suite: str) -> str:
 
 def killed(folder: Path, suite: str, moment: str) -> None:
     """Start `dvc repro`; kill it and all its processes once a file of `data/<suite>` is there."""
-    command = ["dvc", "repro", f"suites/{suite}/dvc.yaml"]
-    assert not any((folder / "data" / suite).glob(moment)), f"{moment} is there before"
-    log = folder.with_name(f"{folder.name}.log")
+    files, log = str(folder / "data" / suite / moment), folder.with_name(f"{folder.name}.log")
+    assert not glob(files), f"{moment} is there before"
     with open(log, "w") as file:
         process = subprocess.Popen(
-            command,
+            ["dvc", "repro", f"suites/{suite}/dvc.yaml"],
             cwd=folder,
             env=environment(folder),
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        while not any((folder / "data" / suite).glob(moment)):
-            assert process.poll() is None, f"{moment} never came: {log.read_text()}"
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        try:
+            while not glob(files):
+                code = process.poll()
+                assert code is None, f"ended with {code} before {moment}: {log.read_text()}"
+                time.sleep(0.01)
+        finally:
+            with suppress(ProcessLookupError):  # none is left
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def finished_fits(suite: Suite) -> dict[Path, int]:
