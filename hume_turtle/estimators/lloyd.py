@@ -1,8 +1,8 @@
 """k-means on rows that are too many to be held in memory: Lloyd's iterations over blocks of them.
 
-As scikit-learn's `KMeans`: its stopping rule, its way with empty clusters and, apart from rounding,
-its clusters from the same initial centres. All sums are added in one order, so that the same seed
-gives the same bits on the same device with as many threads.
+It has scikit-learn's stopping rule and its way with empty clusters, and from the same initial
+centres its clusters, apart from rounding. All sums are added in one order: the same seed gives the
+same bits on the same device with as many threads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hume_turtle.estimators.rows import JoinedRows, row_blocks
+from hume_turtle.estimators.rows import JoinedRows, mean_square, row_blocks
 
 SAMPLE = 2**26  # numbers in the sample of rows that starts are drawn from
 
@@ -41,20 +41,16 @@ def cluster(rows, n_classes, *, seed=0, n_init=10, max_iter=300, tol=1e-4) -> Cl
     """The k-means clustering of the least inertia of `n_init`, each from a start of its own."""
     mean = rows.mean()
     rows = rows.minus(mean)  # small numbers: their squares lose less when they are subtracted
-    variance = sum(z.square().sum(dtype=torch.float64).item() for _, z in row_blocks(rows, 1))
-    limit, best = tol * variance / rows.size, None
+    limit, best = tol * mean_square(rows), None
+    size = min(len(rows), max(n_classes, SAMPLE // rows.shape[1]))
     for start in range(n_init):
         random = np.random.default_rng([seed, start])
-        sample = random.choice(len(rows), _sample_size(rows, n_classes), replace=False)
-        centres = plus_plus(rows[torch.from_numpy(np.sort(sample))], n_classes, random)
+        sample = rows.take(np.sort(random.choice(len(rows), size, replace=False))).whole()
+        centres = plus_plus(sample, n_classes, random)
         centres, labels, inertia, steps = lloyd(rows, centres, max_iter, limit)
         if best is None or inertia < best.inertia_:
             best = Clusters(mean, centres, labels.cpu().numpy(), inertia, steps)
     return best
-
-
-def _sample_size(rows: JoinedRows, n_classes: int) -> int:
-    return min(len(rows), max(n_classes, SAMPLE // rows.shape[1]))
 
 
 def plus_plus(sample: Tensor, n_classes: int, random: np.random.Generator) -> Tensor:

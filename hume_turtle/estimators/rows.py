@@ -102,6 +102,12 @@ def row_blocks(rows: Tensor | JoinedRows, width: int) -> Iterator[tuple[slice, T
         yield part, rows[part]
 
 
+def mean_square(rows: Tensor | JoinedRows) -> float:
+    """Of all numbers in the rows, summed in float64."""
+    total = sum(z.square().sum(dtype=torch.float64).item() for _, z in row_blocks(rows, 1))
+    return total / (len(rows) * rows.shape[1])
+
+
 def _norms(space: Tensor) -> Tensor:
     """The lengths (n, 1) of the rows, 1 for a row of zeros, on the CPU."""
     size = max(1, 4 * BLOCK // space.shape[1])
