@@ -40,6 +40,7 @@ class Manual(NamedTuple):
         source: where to get it.
         layout: what must lie in its folder.
         checked: the counts that are then checked.
+        files: in its folder, without which it is incomplete; "a or b" is one of the two.
         place: the name of its folder under the root of all datasets, where it is another.
     """
 
@@ -47,6 +48,7 @@ class Manual(NamedTuple):
     source: str
     layout: str
     checked: str
+    files: tuple[str, ...]
     place: str = ""
 
     @property
@@ -90,6 +92,13 @@ CARS = Manual(
     "cars_train/*.jpg, cars_test/*.jpg (Kaggle's archive nests each once more: move the images "
     "up), devkit/cars_train_annos.mat, devkit/cars_meta.mat and cars_test_annos_withlabels.mat",
     "8144 train and 8041 test images of 196 classes",
+    (
+        "cars_train",
+        "cars_test",
+        "devkit/cars_train_annos.mat",
+        "devkit/cars_meta.mat",
+        "cars_test_annos_withlabels.mat",
+    ),
     place="stanford_cars",
 )
 FER2013 = Manual(
@@ -99,6 +108,7 @@ FER2013 = Manual(
     "do not serve: the test labels are not in them)",
     "fer2013.csv or icml_face_data.csv",
     "28709 train and 3589 test images of 7 classes",
+    ("fer2013.csv or icml_face_data.csv",),
 )
 RESISC45 = Manual(
     "resisc45",
@@ -106,6 +116,7 @@ RESISC45 = Manual(
     "gcheng-nwpu.github.io (direct: 1drv.ms/u/s!AmgKYzARBl5ca3HNaHIlzp_IXjs)",
     "NWPU-RESISC45/<class>/<class>_001.jpg to _700.jpg",
     "25200 train and 6300 test images of 45 classes",
+    ("NWPU-RESISC45",),
 )
 HATEFULMEMES = Manual(
     "hatefulmemes",
@@ -113,6 +124,7 @@ HATEFULMEMES = Manual(
     "competition Hateful Memes, after accepting its licence",
     "train.jsonl, dev.jsonl and img/*.png",
     "8500 train and 500 test images of 2 classes",
+    ("train.jsonl", "dev.jsonl", "img"),
 )
 BIRDSNAP = Manual(
     "birdsnap",
@@ -121,6 +133,7 @@ BIRDSNAP = Manual(
     "download/images/<species>/*.jpg",
     "500 classes; TURTLE had 37221 train and 2500 test images, but many of the links are dead, "
     "so the number of images is reported, not required",
+    ("download/images",),
 )
 IMAGENET = Manual(
     "imagenet",
@@ -130,7 +143,10 @@ IMAGENET = Manual(
     "ILSVRC2012_devkit_t12/data/meta.mat and .../ILSVRC2012_validation_ground_truth.txt "
     "or torchvision's meta.bin",
     "1281167 train and 50000 test images of 1000 classes",
+    ("train", "val"),
 )
+
+MANUAL = {each.name: each for each in (CARS, FER2013, RESISC45, HATEFULMEMES, BIRDSNAP, IMAGENET)}
 
 
 def cars(split: str, root: Path | None, download: bool) -> ImageDataset:

@@ -27,6 +27,7 @@ UCF101 = Manual(
     "UCF-101/<class>/*.avi and, in ucfTrainTestlist/, classInd.txt, trainlist01.txt and "
     "testlist01.txt",
     "9537 train and 3783 test clips of 101 classes",
+    ("UCF-101", *(f"ucfTrainTestlist/{n}.txt" for n in ("classInd", "trainlist01", "testlist01"))),
 )
 KINETICS700 = Manual(
     "kinetics700",
@@ -36,7 +37,10 @@ KINETICS700 = Manual(
     "train/<class>/*.mp4 and val/<class>/*.mp4",
     "700 classes; TURTLE had 536485 train and 33966 test clips, but clips vanish and some do not "
     "decode, so the number of clips is reported, not required",
+    ("train", "val"),
 )
+
+MANUAL = {"ucf101": UCF101, "kinetics700": KINETICS700}
 
 
 class VideoFrames(FileImages):
