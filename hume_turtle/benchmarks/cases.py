@@ -159,20 +159,25 @@ def suite_cases(suite: Suite, dataset: str) -> list[Case]:
     """One fit of every method with the suite's settings, one case per space combination."""
     if dataset not in suite.datasets:
         raise ValueError(f"no dataset {dataset} in this suite: it has {', '.join(suite.datasets)}")
-    classes, pairs = suite.params["classes"][dataset], suite.method_choices("hume")
+    classes = suite.params["classes"][dataset]
 
-    def method(name: str) -> Method:
-        make = partial(ESTIMATORS[name], classes, **suite.settings(name, dataset))
+    def method(key: str) -> Method:
+        kind = ESTIMATORS[suite.methods[key].estimator]
+        make = partial(kind, classes, **suite.settings(key, dataset))
         return Method(lambda spaces, _, seed: make(seed=seed).fit(spaces).labels_, repeats=3)
 
     def data(names: tuple[str, ...]):
         return suite.spaces(dataset, names, suite.fit_split), None
 
+    fitted = {  # a grid is no fit
+        key: suite.method_choices(key, dataset)
+        for key in reversed(suite.methods)
+        if suite.methods[key].grid is None
+    }
     cases = []
-    for names in dict.fromkeys([*suite.method_choices("turtle"), *pairs]):
-        methods = {"k-means": Method(k_means(classes), repeats=3), "turtle": method("turtle")}
-        if names in pairs:
-            methods["hume"] = method("hume")
+    for names in dict.fromkeys(names for choices in fitted.values() for names in choices):
+        methods = {"k-means": Method(k_means(classes), repeats=3)}
+        methods |= {key: method(key) for key, choices in fitted.items() if names in choices}
         cases.append(Case("+".join(names), partial(data, names), methods))
     return cases
 

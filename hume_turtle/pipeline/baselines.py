@@ -9,78 +9,103 @@ from hume_turtle.estimators.kmeans import KMeansBaseline
 from hume_turtle.evaluation.linear_probe import LinearProbe
 from hume_turtle.evaluation.metrics import evaluate
 from hume_turtle.evaluation.zero_shot import ZeroShot
-from hume_turtle.pipeline.fit import ESTIMATORS, load_fits
+from hume_turtle.pipeline.fit import load_fits
+from hume_turtle.pipeline.kept import file_digests, inputs_of, is_kept, kept
 from hume_turtle.pipeline.parallel import in_parallel
 from hume_turtle.pipeline.settings import Settings
+from hume_turtle.storage.embeddings import labels_path
 from hume_turtle.storage.files import atomic_write
-from hume_turtle.storage.names import SPLITS
 
 NAMED = ("linear-probe", "zero-shot")  # methods that know the classes by name
+COLUMNS = ["dataset", "method", "spaces", "seed", "split", "metric", "value"]
 
 
 def run(suite: Settings, dataset: str) -> None:
     """Write the scores of every method on a dataset as one long table.
 
-    Empty for a dataset whose true labels are not known.
+    Those of the splits whose true labels are known: empty where none are. In a suite with
+    `resume: true` the baselines of a space combination are kept in `data/<suite>/parts/baselines`.
     """
-    labels = [suite.data / "labels" / dataset / f"{split}.npy" for split in SPLITS]
-    rows = score_dataset(suite, dataset) if all(path.exists() for path in labels) else []
-    columns = ["dataset", "method", "spaces", "seed", "split", "metric", "value"]
+    rows = score_dataset(suite, dataset) if suite.labelled(dataset) else []
     with atomic_write(suite.data / "scores" / f"{dataset}.csv", "w", encoding="utf-8") as file:
-        table = pd.DataFrame(rows, columns=columns)
+        table = pd.DataFrame(rows, columns=COLUMNS)
         table.to_csv(file, index=False, float_format="%.6f", lineterminator="\n")
 
 
 def score_dataset(suite: Settings, dataset: str) -> list[dict]:
     """Rows of the long table of every method on a dataset."""
-    jobs = [(suite, dataset, names) for names in suite.choices(suite.params["baselines"])]
-    parts = in_parallel(score_baselines, jobs, f"{dataset} baselines")
+    choices = suite.choices(suite.params["baselines"], dataset)
+    jobs = [(suite, dataset, names) for names in choices]
+    options = {"threads": suite.params["threads"], "large": suite.is_large(dataset)}
+    parts = in_parallel(score_baselines, jobs, f"{dataset} baselines", **options)
     rows = [row for part in parts for row in part]
     rows += score_zero_shot(suite, dataset)
-    for method in ESTIMATORS:
-        for names, fits in load_fits(suite, dataset, method).items():
+    for key, method in suite.methods.items():
+        regime = method.regime and method.split == "all"  # which is scored as it was fitted too
+        for names, fits in load_fits(suite, dataset, key).items():
             for fitted in fits:
-                rows += score(suite, dataset, method, names, fitted.seed, fitted)
+                rows += score(suite, dataset, key, names, fitted.seed, fitted.predict, regime)
+                if getattr(fitted, "n_runs", 1) > 1:
+                    again = fitted.predict_rematched
+                    rows += score(
+                        suite, dataset, f"{key}-rematched", names, fitted.seed, again, regime
+                    )
     return rows
 
 
 def score_baselines(suite: Settings, dataset: str, names: tuple[str, ...]) -> list[dict]:
     """Scores of k-means (every seed) and of the supervised linear probe in a space combination.
 
-    k-means sees the rows that TURTLE and HUME see; the probe is trained on the training split.
+    k-means sees the rows that TURTLE and HUME see; the probe is trained on the training split,
+    where that and its labels are known.
     """
-    unlabelled = suite.spaces(dataset, names, suite.fit_split)
-    classes, settings, rows = suite.params["classes"][dataset], suite.params["baselines"], []
+    settings, spaces = suite.params["baselines"], "+".join(names)
+    part = suite.data / "parts" / "baselines" / dataset / f"{spaces}.csv"
+    truth = [labels_path(suite.data / "labels", dataset, split) for split in suite.splits]
+    stated = {"settings": settings, "split": suite.fit_split, "labels": file_digests(truth)}
+    inputs = inputs_of(suite, "baselines", dataset, names, **stated)
+    if is_kept(part, inputs):
+        return pd.read_csv(part, float_precision="round_trip").to_dict("records")
+    rows, device = [], settings.get("device", "cpu")
+    own = {name: settings[name] for name in ("n_init", "max_iter") if name in settings}
     for seed in settings["seeds"]:
-        model = KMeansBaseline(classes, seed=seed, n_init=settings.get("n_init", 10))
-        model.fit(unlabelled)
-        rows += score(suite, dataset, "k-means", "+".join(names), seed, model)
-    train = suite.spaces(dataset, names, "train")
-    probe = LinearProbe(device=settings.get("device", "cpu"))
-    probe.fit(train, suite.labels(dataset, "train"))
-    return rows + score(suite, dataset, "linear-probe", "+".join(names), 0, probe)
+        model = KMeansBaseline(suite.params["classes"][dataset], seed=seed, **own)
+        model.fit(suite.spaces(dataset, names, suite.fit_split))
+        rows += score(suite, dataset, "k-means", spaces, seed, model.predict)
+    if {"train", "test"} <= {*suite.labelled(dataset)}:
+        probe = LinearProbe(grid=settings.get("probe", "quick"), device=device)
+        probe.fit(suite.spaces(dataset, names, "train"), suite.labels(dataset, "train"))
+        rows += score(suite, dataset, "linear-probe", spaces, 0, probe.predict)
+    if inputs is not None:
+        with kept(part, inputs), atomic_write(part, "w", encoding="utf-8") as file:
+            pd.DataFrame(rows, columns=COLUMNS).to_csv(file, index=False, lineterminator="\n")
+    return rows
 
 
 def score_zero_shot(suite: Settings, dataset: str) -> list[dict]:
     """Scores of zero-shot transfer in every space that has text features of the classes."""
     rows, texts = [], suite.data / "text"
-    for space in suite.space_names:
+    for space in suite.spaces_of(dataset):
         if (texts / dataset / space).is_dir():
             text = load_text_features(texts, dataset, space, suite.class_names(dataset))
-            rows += score(suite, dataset, "zero-shot", space, 0, ZeroShot(text))
+            rows += score(suite, dataset, "zero-shot", space, 0, ZeroShot(text).predict)
     return rows
 
 
-def score(suite: Settings, dataset: str, method: str, names: str, seed: int, model) -> list[dict]:
-    """Rows of the long table for a fitted model on both splits.
+def score(
+    suite: Settings, dataset: str, key: str, names: str, seed: int, predict, regime: bool = False
+) -> list[dict]:
+    """Rows of the long table for a method's `predict` on every split whose labels are known.
 
+    regime: also on all splits together, as the transductive regime is published.
     The classes of the probe and of zero-shot transfer have names, and are not matched.
     """
-    keys = {"dataset": dataset, "method": method, "spaces": names, "seed": seed}
-    rows = []
-    for split in SPLITS:
-        predicted = model.predict(suite.spaces(dataset, names, split))
-        measures = evaluate(suite.labels(dataset, split), predicted, named=method in NAMED)
+    keys, rows = {"dataset": dataset, "method": key, "spaces": names, "seed": seed}, []
+    splits = suite.labelled(dataset)
+    together = ["all"] if regime and splits == [*suite.splits] else []
+    for split in splits + together:
+        predicted = predict(suite.spaces(dataset, names, split))
+        measures = evaluate(suite.labels(dataset, split), predicted, named=key in NAMED)
         for metric, value in measures.items():
             rows.append({**keys, "split": split, "metric": metric, "value": value})
     return rows

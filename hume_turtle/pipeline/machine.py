@@ -20,6 +20,15 @@ def machine() -> dict[str, str]:
     }
 
 
+def hardware() -> str:
+    """The GPU's name where there is one, else the processor's and its instruction set."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{processor()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
 def processor() -> str:
     """The processor's name, where the system tells."""
     cpuinfo = Path("/proc/cpuinfo")  # platform.processor() gives "x86_64" on Linux

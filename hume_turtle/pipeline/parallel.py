@@ -1,4 +1,4 @@
-"""Independent jobs on all cores, each on one thread.
+"""Independent jobs on all cores, each on one thread, or one after another on all threads.
 
 So their bits do not depend on how many cores there are.
 """
@@ -18,19 +18,24 @@ from threadpoolctl import threadpool_limits
 from hume_turtle.progress import progress
 
 
-def in_parallel(function: Callable, jobs: list[tuple], label: str) -> list:
+def in_parallel(
+    function: Callable, jobs: list[tuple], label: str, *, threads: int = 1, large: bool = False
+) -> list:
     """Call `function(*job)` for every job in worker processes; results in order.
 
-    Where there is a GPU the jobs run one after another in this process.
+    Where there is a GPU, and for `large` data, of which one job fills the memory, the jobs run one
+    after another in this process, on so many threads.
 
     Raises:
         RuntimeError: if a worker process was lost. What a job raises is raised here, and the
             jobs that still run are stopped.
     """
-    workers = 1 if torch.cuda.is_available() else min(len(jobs), cpu_count())
-    if workers <= 1:
-        torch.set_num_threads(1)
-        with threadpool_limits(1):
+    alone = large or torch.cuda.is_available()
+    workers = min(len(jobs), cpu_count())
+    if alone or workers <= 1:
+        threads = threads if alone else 1
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads):
             return [function(*job) for job in progress(jobs, len(jobs), label)]
     with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
         try:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 from hume_turtle.storage.names import SPLITS
 
@@ -26,16 +27,43 @@ STAGES = {  # and the list in params.yaml that a stage takes one item of
     "report": None,
 }
 KEYS = {  # what params.yaml may hold; a section that is not named here may hold anything
-    "params.yaml": "suite root threads datasets notebooks artefacts images pretrain embed classes "
-    "fit selection baselines",
+    "params.yaml": "suite root threads resume datasets notebooks artefacts images pretrain embed "
+    "classes fit selection baselines",
     "images": "folder download",
-    "embed": "resume spaces scale encoders checkpoints weights extraction",
-    "fit": "split seeds turtle hume",
-    "fit.turtle": "choices settings datasets",
-    "fit.hume": "phi1 phi2 settings datasets",
+    "embed": "splits spaces datasets scale encoders checkpoints weights precision prompts "
+    "extraction",
+    "fit": "split seeds record turtle hume",
+    "fit.turtle": "choices settings datasets variants",
+    "fit.hume": "phi1 phi2 settings datasets variants runs_at_once",
     "selection": "datasets spaces grid",
-    "baselines": "seeds n_init device choices",
+    "baselines": "seeds n_init max_iter probe device choices",
 }
+LARGE = 2**28  # numbers of a space, 1 GB in float32
+OPTIONAL = ("images", "resume")  # sections of params.yaml
+VARIANT = ("split", "seeds", "settings", "grid")  # what a variant of a method may hold
+
+
+class Method(NamedTuple):
+    """A method of a suite: one row of its tables.
+
+    Attributes:
+        key: its name in files and tables: "turtle", or "turtle-warm" for the variant "warm".
+        estimator: "turtle" or "hume".
+        split: the rows that it is fitted on: "train" (inductive), "test", or "all", train followed
+            by test (transductive).
+        seeds: one fit each.
+        settings: of the estimator, on every dataset.
+        grid: further settings, of which the generalization score chooses; None for no choice.
+        regime: whether the variant states its split, so that the split "all" is scored as one.
+    """
+
+    key: str
+    estimator: str
+    split: str
+    seeds: list[int]
+    settings: dict
+    grid: dict | None
+    regime: bool
 
 
 def check_keys(section: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -84,10 +112,19 @@ class Settings:
             if not isinstance(content, dict):
                 raise ValueError(f"{section}: must be a mapping")
             check_keys(section, content, known.split())
-        if missing := set(KEYS["params.yaml"].split()) - {"images", *self.params}:
+        if missing := set(KEYS["params.yaml"].split()) - {*OPTIONAL, *self.params}:
             raise ValueError(f"params.yaml: missing {', '.join(sorted(missing))}")
         if missing := [name for name in self.datasets if name not in self.params["classes"]]:
             raise ValueError(f"classes: missing {', '.join(missing)}")
+        for dataset in self.params["embed"].get("datasets", {}):
+            check_keys(f"embed.datasets.{dataset}", self.spaces_of(dataset), self.space_names)
+        for estimator in ("turtle", "hume"):
+            for name, variant in self.params["fit"][estimator].get("variants", {}).items():
+                check_keys(f"fit.{estimator}.variants.{name}", variant, VARIANT)
+        for method in self.methods.values():
+            if method.split not in ("all", *self.splits):
+                known = ", ".join(["all", *self.splits])
+                raise ValueError(f"{method.key}: unknown split {method.split!r}; known are {known}")
 
     @property
     def name(self) -> str:
@@ -107,39 +144,79 @@ class Settings:
         return self.params["datasets"]
 
     @property
+    def resumes(self) -> bool:
+        """Whether stages keep finished work whose inputs are the same, and resume what was killed.
+
+        Else they compute everything anew.
+        """
+        return self.params.get("resume", False)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are embedded and scored."""
+        return tuple(self.params["embed"].get("splits", SPLITS))
+
+    @property
     def space_names(self) -> list[str]:
+        """All spaces, whether or not every dataset has them."""
         return self.params["embed"]["spaces"]
+
+    def spaces_of(self, dataset: str) -> list[str]:
+        """The spaces of a dataset: those of `embed.datasets` if it is there, else all."""
+        return self.params["embed"].get("datasets", {}).get(dataset, self.space_names)
 
     @property
     def fit_split(self) -> str:
-        """The rows that labelings are searched on: "train" (inductive) or "all" (transductive)."""
+        """The rows that labelings are searched on, where a variant does not state its own."""
         return self.params["fit"]["split"]
 
-    def choices(self, section: dict | None = None) -> list[tuple[str, ...]]:
+    @property
+    def methods(self) -> dict[str, Method]:
+        """The methods of the suite by key: a method's variants, or itself where it has none."""
+        fit, found = self.params["fit"], {}
+        for estimator in ("hume", "turtle"):
+            section = fit[estimator]
+            for name, variant in section.get("variants", {"": {}}).items():
+                key = f"{estimator}-{name}" if name else estimator
+                found[key] = Method(
+                    key,
+                    estimator,
+                    variant.get("split", self.fit_split),
+                    variant.get("seeds", fit["seeds"]),
+                    {**section.get("settings", {}), **variant.get("settings", {})},
+                    variant.get("grid"),
+                    "split" in variant,
+                )
+        return found
+
+    def choices(self, section: dict, dataset: str) -> list[tuple[str, ...]]:
         """The space combinations that a section of params.yaml lists under `choices`.
 
-        By default every space and every pair of spaces.
+        By default every space and every pair of spaces. Without those that the dataset lacks.
         """
-        if section and "choices" in section:
-            return [tuple(names) for names in section["choices"]]
-        return [c for size in (1, 2) for c in combinations(self.space_names, size)]
+        spaces = self.spaces_of(dataset)
+        pairs = [names for size in (1, 2) for names in combinations(spaces, size)]
+        listed = section.get("choices", pairs)
+        return [tuple(names) for names in listed if {*names} <= {*spaces}]
 
-    def method_choices(self, method: str) -> list[tuple[str, ...]]:
-        """The space combinations that "turtle" or "hume" is fitted in."""
-        section = self.params["fit"][method]
-        if method == "hume":
-            return [(section["phi1"], phi2) for phi2 in section["phi2"]]
-        return self.choices(section)
+    def method_choices(self, key: str, dataset: str) -> list[tuple[str, ...]]:
+        """The space combinations that a method is fitted in on a dataset."""
+        estimator = self.methods[key].estimator
+        section = self.params["fit"][estimator]
+        if estimator == "hume":
+            section = {"choices": [(section["phi1"], phi2) for phi2 in section["phi2"]]}
+        return self.choices(section, dataset)
 
-    def settings(self, method: str, dataset: str) -> dict:
-        """The settings of "turtle" or "hume" on a dataset: `settings`, and what is its own."""
-        section = self.params["fit"][method]
-        return {**section.get("settings", {}), **section.get("datasets", {}).get(dataset, {})}
+    def settings(self, key: str, dataset: str) -> dict:
+        """The settings of a method on a dataset: its own, and what is the dataset's own."""
+        method = self.methods[key]
+        own = self.params["fit"][method.estimator].get("datasets", {})
+        return {**method.settings, **own.get(dataset, {})}
 
     def spaces(self, dataset: str, names: str | list[str] | tuple[str, ...], split: str):
         """Embeddings in the named spaces, a list or joined by "+": a list of (n, d_k) arrays.
 
-        `split` is "train", "test", or "all", which is train followed by test. `embed.scale` in
+        `split` is "train", "test", or "all", all splits of the suite in turn. `embed.scale` in
         params.yaml is "unit-rms", the default, or "none", which gives memory maps of the files.
 
         Raises:
@@ -154,8 +231,19 @@ class Settings:
         if split != "all":
             scale = self.params["embed"].get("scale", "unit-rms")
             return load_spaces(self.data / "embeddings", dataset, names, split, scale)
-        parts = zip(*(self.spaces(dataset, names, part) for part in SPLITS))
+        parts = zip(*(self.spaces(dataset, names, part) for part in self.splits))
         return [np.concatenate(rows) for rows in parts]
+
+    def is_large(self, dataset: str) -> bool:
+        """Whether a space of the dataset is too large to hold several at once in memory."""
+        from hume_turtle.storage.embeddings import load_sidecar
+
+        def numbers(space: str) -> int:
+            folder = self.data / "embeddings"
+            sidecars = [load_sidecar(folder, dataset, space, split) for split in self.splits]
+            return sum(sidecar["rows"] * sidecar["dimensions"] for sidecar in sidecars)
+
+        return max(map(numbers, self.spaces_of(dataset))) > LARGE
 
     def labels(self, dataset: str, split: str):
         """True labels (n,) of "train", "test" or "all", for evaluation only."""
@@ -164,8 +252,13 @@ class Settings:
         from hume_turtle.storage.embeddings import load_labels
 
         if split == "all":
-            return np.concatenate([self.labels(dataset, part) for part in SPLITS])
+            return np.concatenate([self.labels(dataset, part) for part in self.splits])
         return load_labels(self.data / "labels", dataset, split)
+
+    def labelled(self, dataset: str) -> list[str]:
+        """The splits whose true labels are known."""
+        folder = self.data / "labels" / dataset
+        return [split for split in self.splits if (folder / f"{split}.npy").exists()]
 
     def class_names(self, dataset: str) -> list[str]:
         """The names of the classes, in label order; empty if none are known."""
@@ -177,5 +270,5 @@ class Settings:
         name = f"{name}-{dataset}" if name == "moco" else name
         return self.data / "networks" / f"{name}.pt"
 
-    def fit_path(self, dataset: str, method: str, spaces: tuple[str, ...], seed: int) -> Path:
-        return self.data / "fits" / dataset / method / "+".join(spaces) / f"{seed}.npz"
+    def fit_path(self, dataset: str, key: str, spaces: tuple[str, ...], seed: int) -> Path:
+        return self.data / "fits" / dataset / key / "+".join(spaces) / f"{seed}.npz"
