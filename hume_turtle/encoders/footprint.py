@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import NamedTuple
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hume_turtle.encoders import clip, timm_models
-from hume_turtle.encoders.encoder import Encoder
 from hume_turtle.encoders.registry import BUILDERS, LIBRARIES, load_encoder
 
 BYTES = 4  # of a parameter in the files that timm and open_clip fetch: float32
@@ -51,18 +51,17 @@ def footprint(name: str) -> Footprint:
     classifier = getattr(encoder.network, "pretrained_cfg", {}).get("num_classes") or 0
     return Footprint(
         sum(part.numel() for part in encoder.network.parameters()) + classifier * encoder.dim,
-        flops_per_image(encoder),
+        count_flops(encoder.network, encoder.settings["image_size"]),
         encoder.dim,
         encoder.settings["library"],
     )
 
 
-def flops_per_image(encoder: Encoder) -> int:
-    """Of a network on the meta device that sees square RGB images of `image_size`."""
-    size = encoder.settings["image_size"]
+def count_flops(network: nn.Module, size: int) -> int:
+    """Operations of one square RGB image in a network on the meta device."""
     image = torch.empty(1, 3, size, size, device="meta")
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        encoder.network(image)
+        network(image)
     return counter.get_total_flops()
 
 
