@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hume_turtle.datasets.folder import absent, and_more, reading
 from hume_turtle.datasets.images import (
     ArrayImages,
     Builder,
@@ -95,9 +96,7 @@ FILES = {  # datasets of files, of which the archive has a list for each split
         "RenderedSST2", "rendered-sst2", ("train", "val"), files=("train", "valid", "test")
     ),
 }
-CIFAR100 = Source(
-    "CIFAR100", "cifar-100-python", files=("train", "test", "meta"), repaired=True
-)
+CIFAR100 = Source("CIFAR100", "cifar-100-python", files=("train", "test", "meta"), repaired=True)
 SOURCES = {
     **FILES,
     "cifar10": Source(
@@ -157,7 +156,8 @@ SUN397_LISTS_MD5 = "29a205c0a0129d21f36cbecfefe81881"
 def fetch(name: str, root: Path | None, download: bool, **settings) -> Any:
     """torchvision's object for a dataset under `root`, downloaded first if asked for.
 
-    Raises ValueError without a root; FileNotFoundError where files are missing or damaged.
+    Raises ValueError without a root and for damaged files; FileNotFoundError where files are
+    missing or have another checksum; RuntimeError where a download has.
     """
     kind, folder, *_ = SOURCES[name]
     if root is None:
@@ -167,10 +167,14 @@ def fetch(name: str, root: Path | None, download: bool, **settings) -> Any:
     from torchvision import datasets
 
     try:
-        return getattr(datasets, kind)(root, download=download, **settings)
+        with reading(name, Path(root, folder)):
+            return getattr(datasets, kind)(root, download=download, **settings)
     except (RuntimeError, FileNotFoundError) as error:
         if download:
-            raise
+            raise RuntimeError(
+                f"dataset {name!r} cannot be downloaded to {root} ({error}); an archive that is "
+                "cut short or has another checksum than the published one must be removed first"
+            ) from error
         raise missing(name, Path(root, folder), error) from error
 
 
@@ -187,6 +191,13 @@ def missing(name: str, place: Path, reason: object) -> FileNotFoundError:
         f"dataset {name!r} is missing or incomplete in {place} ({reason}); download=True "
         "(--download) fetches it, after you remove an incomplete one"
     )
+
+
+def require(name: str, root: Path, paths: Iterable[str | Path]) -> None:
+    """Raise FileNotFoundError for files that a list names and that are not there."""
+    if gone := absent(list(paths)):
+        place = Path(root, SOURCES[name].folder)
+        raise missing(name, place, f"{gone[0]} {and_more(gone)}")
 
 
 def samples(part: Any) -> tuple[list, list[int]]:
@@ -210,6 +221,7 @@ def files(name: str, split: str, root: Path | None, download: bool) -> ImageData
     if any(names != classes[0] for names in classes):
         raise ValueError(f"the parts of {name!r}, split {split!r}, have different classes")
     paths, labels = zip(*map(samples, parts))
+    require(name, root, chain(*paths))
     class_names = SOURCES[name].class_names or classes[0]
     return of_files(name, split, [*chain(*paths)], np.concatenate(labels), class_names)
 
@@ -280,8 +292,10 @@ def sun397(split: str, root: Path | None, download: bool) -> ImageDataset:
             f"download=True (--download) fetches it, or unpack it into {folder}"
         )
     lines = path.read_text(encoding="utf-8").split()  # /a/abbey/sun_aaalbzqrimafwbiv.jpg
-    labels = [part.class_to_idx["/".join(line.split("/")[2:-1])] for line in lines]
+    with reading("sun397", f"{path} or {folder / 'ClassName.txt'}"):
+        labels = [part.class_to_idx["/".join(line.split("/")[2:-1])] for line in lines]
     paths = [folder / line.lstrip("/") for line in lines]
+    require("sun397", root, paths)
     return of_files("sun397", split, paths, labels, part.classes)
 
 
@@ -297,8 +311,9 @@ def pcam(split: str, root: Path | None, download: bool) -> ImageDataset:
     images, labels = [], []
     for part in fetch_parts("pcam", split, root, download):
         places = {k: Path(root, "pcam", v[0]) for k, v in part._FILES[part._split].items()}
-        images.append(H5Images(places["images"], "x"))
-        with h5py.File(places["targets"]) as targets:
+        with reading("pcam", places["images"]):
+            images.append(H5Images(places["images"], "x"))
+        with reading("pcam", places["targets"]), h5py.File(places["targets"]) as targets:
             labels.append(targets["y"][:].reshape(-1))  # (n, 1, 1, 1)
     names = ("no tumour tissue", "tumour tissue")
     labels = np.concatenate(labels).astype(np.int64)

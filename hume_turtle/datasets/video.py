@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hume_turtle.datasets.folder import class_files, labelled, listing
+from hume_turtle.datasets.folder import class_files, labelled, listing, reading
 from hume_turtle.datasets.images import Builder, FileImages, ImageDataset
 from hume_turtle.datasets.manual import Manual
 
@@ -121,7 +121,8 @@ def ucf101(split: str, root: Path | None, download: bool) -> ImageDataset:
     folder = UCF101.under(root)
     lists = [f"ucfTrainTestlist/{name}" for name in ("classInd.txt", f"{split}list01.txt")]
     classes, clips = (Path(path).read_text().splitlines() for path in UCF101.require(folder, lists))
-    classes = sorted(line.split()[1] for line in classes if line.strip())  # "1 ApplyEyeMakeup"
+    with reading("ucf101", folder / lists[0]):
+        classes = sorted(line.split()[1] for line in classes if line.strip())  # "1 ApplyEyeMakeup"
     clips = [line.split()[0] for line in clips if line.strip()]  # trainlist01 has numbers as well
     label = {name: number for number, name in enumerate(classes)}
     unknown = next((clip for clip in clips if clip.split("/")[0] not in label), None)

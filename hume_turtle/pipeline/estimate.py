@@ -18,13 +18,15 @@ from hume_turtle.encoders.encoder import DTYPES
 from hume_turtle.estimators.hume import Hume
 from hume_turtle.estimators.turtle import Turtle
 
-EFFICIENCY = 0.4  # of the measured speed of large products, in networks and in the two methods
+EFFICIENCY = 0.4  # of the measured speed of large products that fits reach; 0.44 to 0.5 on a Xeon
+NETWORKS = {"cpu": 0.7}  # that networks reach: 0.7 to 1.2 on the same; elsewhere as fits
 IMAGES = 150  # read and preprocessed by a core in a second
 EVALUATIONS = 100  # of a logistic regression's loss and gradient
 ITERATIONS = 100  # of a start of k-means, at most
 FLOAT = 4  # bytes
 ASSUMED = (
-    f"Networks and fits reach {EFFICIENCY:.0%} of the measured speed of large matrix products.",
+    f"Fits, and networks on a GPU, reach {EFFICIENCY:.0%} of the measured speed of large matrix "
+    f"products; networks on a CPU {NETWORKS['cpu']:.0%}.",
     f"A core reads and preprocesses {IMAGES} images in a second; a GPU computes meanwhile.",
     "Operations per image are counted on the network itself; of fits from their matrix products.",
     f"A logistic regression takes {EVALUATIONS} evaluations, k-means {ITERATIONS} iterations.",
@@ -61,12 +63,14 @@ class Machine(NamedTuple):
     bandwidth: float
 
     def seconds(self, work: Work, precision: str = "fp32") -> float:
+        """Of a fit, or of training a network."""
         by_flops = work.flops / (EFFICIENCY * self.flops[precision])
         return max(by_flops, work.bytes / self.bandwidth)
 
     def embedding_seconds(self, images: int, flops: int, precision: str) -> float:
         """Of images in a network of `flops` each. A CPU that computes cannot read meanwhile."""
-        computing = self.seconds(Work(images * flops), precision)
+        reached = NETWORKS.get(self.device, EFFICIENCY) * self.flops[precision]
+        computing = images * flops / reached
         reading = images / (IMAGES * self.threads)
         return computing + reading if self.device == "cpu" else max(computing, reading)
 
