@@ -217,7 +217,7 @@ def print_hours(
 
 
 def in_words(hours: float) -> str:
-    """A duration, rounded up generously: a figure like 3 h is good to a factor of two."""
+    """A duration, rounded up to two digits: it is good to a factor of two or three."""
     if hours == 0:
         return "-"
     if hours < 1 / 60:
@@ -225,5 +225,5 @@ def in_words(hours: float) -> str:
     for unit, length in (("days", 24), ("h", 1), ("min", 1 / 60)):
         if (count := hours / length) >= (2 if unit == "days" else 1):
             break
-    step = 10 ** max(math.floor(math.log10(count)) - (1 if count >= 20 else 0), 0)
+    step = 10 ** max(math.floor(math.log10(count)) - 1, 0)
     return f"about {math.ceil(count / step) * step:,} {unit}"
