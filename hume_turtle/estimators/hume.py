@@ -5,6 +5,7 @@ The objective and its minimisation are in `hume_solver.py`; here is the estimato
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -34,10 +35,12 @@ from hume_turtle.estimators.base import (
 )
 from hume_turtle.estimators.hume_fast import FAST, SET_BY_RECIPE, Schedule, inner_loops, lowest
 from hume_turtle.estimators.scores import cross_validation_score
-from hume_turtle.estimators.voting import class_order, majority_vote, vote_shares
+from hume_turtle.estimators.voting import class_order, majority_vote, matched, vote_shares
 from hume_turtle.progress import progress
 
 BATCHED = ("seed", "n_runs", "gamma", "outer_lr")  # settings that batched runs may differ in
+LOGITS_AT_ONCE = 1 << 24  # 64 MB
+OTHER_LABELS = 0.01  # of a part's labels; more than rounding moves where devices differ
 
 
 class Hume(LabelingEstimator):
@@ -51,6 +54,13 @@ class Hume(LabelingEstimator):
 
     `inner`, `rank` and `recipe` trade exactness for time; each is off by default, and each refuses
     data on which its error could not be bounded (see `hume_fast.py`).
+
+    The paper takes the majority vote of a hundred runs, for which their classes are matched to
+    those of the run with the best cross-validation score. There are two such votes. `labels_` and
+    `predict` match the classes once, on the rows of the fit, and let the best run decide ties: the
+    label of a new row then does not depend on which others are labelled with it, and a tie goes to
+    the run that the scores trust most rather than to the class with the lowest number.
+    `predict_rematched` is the published evaluation: it matches anew on the rows that it is given.
 
     Args:
         n_classes: number of classes C, at least 2 and at most the dimensions of φ1.
@@ -160,8 +170,38 @@ class Hume(LabelingEstimator):
             _solve(space1, *inner_loop, group)
         for variant in variants:
             variant.precision_ = precision_name(variant.precision, device)
-            variant._label(spaces)
+            variant._label(spaces, np.full(variant.n_runs, np.nan))
         return variants
+
+    @classmethod
+    def join(cls, parts, spaces) -> Hume:
+        """One fit of all runs of several fits: what fitting them at once gives, up to rounding.
+
+        So a hundred runs can be fitted and saved ten at a time, and a killed fit loses ten at most:
+
+            parts = [Hume(10, n_runs=10, seed=s).fit(spaces) for s in range(0, 100, 10)]
+            fit = Hume.join(parts, spaces)  # Hume(10, n_runs=100)
+
+        Args:
+            parts: fits of the same rows, in any order, whose seeds follow one another and whose
+                settings are otherwise the same; loaded ones too.
+            spaces: [Z_1, Z_2] of the fits: runs that were fitted alone have no score yet.
+
+        Raises:
+            ValueError: for parts that are not fits of these rows or do not belong together.
+        """
+        spaces = check_spaces(spaces)
+        parts = _check_parts(parts, spaces)
+        first = parts[0]
+        joined = cls(**{**first.get_params(), "n_runs": sum(part.n_runs for part in parts)})
+        joined.precision_ = first.precision_
+        joined.heads_ = [np.concatenate([part.heads_[0] for part in parts])]
+        joined.history_ = {
+            name: np.concatenate([part.history_[name] for part in parts], axis=1)
+            for name in first.history_
+        }
+        joined._label(spaces, np.concatenate([part.run_scores_ for part in parts]))
+        return joined
 
     def predict(self, spaces) -> np.ndarray:
         """Hard labels (n,) of any rows, `argmax Z_1 Wᵀ` or the majority's vote.
@@ -169,9 +209,24 @@ class Hume(LabelingEstimator):
         Args:
             spaces: as in `predict_proba`.
         """
-        if self.n_runs > 1:
-            return super().predict(spaces)
-        return self._logits(self._first_space(spaces))[0].argmax(-1).numpy()
+        labels = self._label_runs(self._first_space(spaces))
+        if self.n_runs == 1:
+            return labels[0]
+        return majority_vote(labels, self._best_run(), self.n_classes)
+
+    def predict_rematched(self, spaces) -> np.ndarray:
+        """Hard labels (n,) by the vote of HUME's published evaluation.
+
+        The runs' classes are matched to those of the best run on these rows, and a tie goes to the
+        lowest class, so that a row's label depends on which others are given. A single run has no
+        one to be matched to: its labels are those of `predict`.
+
+        Args:
+            spaces: as in `predict_proba`.
+        """
+        labels = self._label_runs(self._first_space(spaces))
+        labels = matched(labels, self._best_run(), self.n_classes)
+        return majority_vote(labels, None, self.n_classes)
 
     def predict_proba(self, spaces) -> np.ndarray:
         """The labeling of any rows, (n, C) float32.
@@ -182,13 +237,13 @@ class Hume(LabelingEstimator):
         Args:
             spaces: φ1 alone, (n, d_1), or [Z_1, Z_2]; only φ1 is used.
         """
-        logits = self._logits(self._first_space(spaces))  # (runs, n, C)
+        space = self._first_space(spaces)
         if self.n_runs > 1:
-            best = int(np.argmax(self.run_scores_))
-            return vote_shares(logits.argmax(-1).numpy(), best, self.n_classes)
+            return vote_shares(self._label_runs(space), self._best_run(), self.n_classes)
         schedule = self._schedule()
         annealings = sum(t < schedule.outer_steps for t in schedule.anneal_at)
-        return sparsemax(logits[0] * 10**annealings / self.temperature).numpy()
+        logits = torch.cat([part[0].mT.cpu() for part in self._logits(space)])  # (n, C)
+        return sparsemax(logits * 10**annealings / self.temperature).numpy()
 
     def _first_space(self, spaces):
         """φ1 of rows to label, checked against the fit."""
@@ -200,32 +255,40 @@ class Hume(LabelingEstimator):
         return spaces[0]
 
     @torch.no_grad()
-    def _logits(self, space, chunk: int = 1 << 16) -> Tensor:
-        """Z_1 Wᵀ of every run, (runs, n, C); argmax gives the labels, at any temperature."""
+    def _logits(self, space) -> Iterator[Tensor]:
+        """Z_1 Wᵀ of every run, a chunk of rows (runs, C, rows) at a time."""
         device = pick_device(self.device)
-        rows = to_device(self.heads_[0], device)
-        parts = [
-            linear_logits(rows, l2_normalise(space[i : i + chunk], device)).mT.cpu()
-            for i in range(0, len(space), chunk)
-        ]
-        return torch.cat(parts, dim=1)
+        heads = to_device(self.heads_[0], device)
+        runs, classes, dim = heads.shape
+        step = max(1, LOGITS_AT_ONCE // max(runs * classes, dim))
+        for i in range(0, len(space), step):
+            yield linear_logits(heads, l2_normalise(space[i : i + step], device))
 
-    def _label(self, spaces: list) -> None:
-        """Label the fit's rows; match and score the runs if there are several."""
-        self.run_labels_ = self._logits(spaces[0]).argmax(-1).numpy()  # (runs, n)
-        self.run_scores_ = np.full(self.n_runs, np.nan)
+    def _label_runs(self, space) -> np.ndarray:
+        """Each run's labels (runs, n): the largest logit, at any temperature."""
+        return torch.cat([part.argmax(1).cpu() for part in self._logits(space)], dim=1).numpy()
+
+    def _best_run(self) -> int:
+        return int(np.argmax(self.run_scores_))
+
+    def _label(self, spaces: list, scores: np.ndarray) -> None:
+        """Label the fit's rows; of several runs, match the classes and score those without (NaN).
+
+        scores: (n_runs,).
+        """
+        self.run_labels_ = self._label_runs(spaces[0])  # (n_runs, n)
+        self.run_scores_ = scores
         self.labels_ = self.run_labels_[0]
         if self.n_runs == 1:
             return
-        self.run_scores_ = np.array(
-            [cross_validation_score(spaces[1], run, device=self.device) for run in self.run_labels_]
-        )
-        best = int(np.argmax(self.run_scores_))
+        for r in np.flatnonzero(np.isnan(scores)):
+            scores[r] = cross_validation_score(spaces[1], self.run_labels_[r], device=self.device)
+        best = self._best_run()
         reference = self.run_labels_[best]
         for r, run in enumerate(self.run_labels_):
             order = class_order(reference, run, self.n_classes)
             self.heads_[0][r] = self.heads_[0][r][order]
-        self.run_labels_ = self._logits(spaces[0]).argmax(-1).numpy()  # ties as `predict` has them
+        self.run_labels_ = self._label_runs(spaces[0])  # ties as `predict` has them
         self.labels_ = majority_vote(self.run_labels_, best, self.n_classes)
 
     def _schedule(self) -> Schedule:
@@ -277,6 +340,37 @@ class Hume(LabelingEstimator):
             raise ValueError(f"run_labels of shape {self.run_labels_.shape}")
         if self.run_scores_.shape != (self.n_runs,):
             raise ValueError(f"run_scores of shape {self.run_scores_.shape}")
+
+
+def _check_parts(parts, spaces: list) -> list[Hume]:
+    """Fits in the order of their seeds; ValueError unless all are of one kind and of these rows."""
+    parts = list(parts)
+    if not parts or not all(isinstance(part, Hume) for part in parts):
+        raise ValueError(f"parts must be at least one fitted Hume, not {parts}")
+    if len(spaces) != 2:
+        raise ValueError(f"HUME needs two spaces, [φ1, φ2]; {len(spaces)} given")
+    for part in parts:
+        part._check_fitted()
+    first, *_ = parts = sorted(parts, key=lambda part: part.seed)
+    seed = first.seed
+    for part in parts:
+        name = f"the part with seed={part.seed}"
+        if part.seed != seed:
+            raise ValueError(
+                f"{name} should have seed={seed}: the seeds of all runs must follow one another, "
+                "without gap or overlap"
+            )
+        seed += part.n_runs
+        if len(groups([first, part], apart_from=("seed", "n_runs", "device"))) > 1:
+            raise ValueError(f"{name} has other settings than that with seed={first.seed}")
+        if part.precision_ != first.precision_:
+            raise ValueError(f"{name} ran in {part.precision_}, the first in {first.precision_}")
+        labels = part._label_runs(part._first_space(spaces))
+        if labels.shape != part.run_labels_.shape:
+            raise ValueError(f"{name} has {len(part.labels_)} rows, the spaces {labels.shape[1]}")
+        if (labels != part.run_labels_).mean() > OTHER_LABELS:
+            raise ValueError(f"{name} labels the rows of space 0 otherwise: it is of other rows")
+    return parts
 
 
 def l2_normalise(space, device: torch.device) -> Tensor:

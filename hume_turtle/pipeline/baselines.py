@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 
 from hume_turtle.encoders.text import load_text_features
@@ -60,12 +62,12 @@ def score_baselines(suite: Settings, dataset: str, names: tuple[str, ...]) -> li
     where that and its labels are known.
     """
     settings, spaces = suite.params["baselines"], "+".join(names)
-    part = suite.data / "parts" / "baselines" / dataset / f"{spaces}.csv"
+    part = suite.data / "parts" / "baselines" / dataset / f"{spaces}.scores"
     truth = [labels_path(suite.data / "labels", dataset, split) for split in suite.splits]
     stated = {"settings": settings, "split": suite.fit_split, "labels": file_digests(truth)}
     inputs = inputs_of(suite, "baselines", dataset, names, **stated)
     if is_kept(part, inputs):
-        return pd.read_csv(part, float_precision="round_trip").to_dict("records")
+        return json.loads(part.read_text(encoding="utf-8"))
     rows, device = [], settings.get("device", "cpu")
     own = {name: settings[name] for name in ("n_init", "max_iter") if name in settings}
     for seed in settings["seeds"]:
@@ -73,12 +75,13 @@ def score_baselines(suite: Settings, dataset: str, names: tuple[str, ...]) -> li
         model.fit(suite.spaces(dataset, names, suite.fit_split))
         rows += score(suite, dataset, "k-means", spaces, seed, model.predict)
     if {"train", "test"} <= {*suite.labelled(dataset)}:
-        probe = LinearProbe(grid=settings.get("probe", "quick"), device=device)
+        grid = {"grid": settings["probe"]} if "probe" in settings else {}
+        probe = LinearProbe(**grid, device=device)
         probe.fit(suite.spaces(dataset, names, "train"), suite.labels(dataset, "train"))
         rows += score(suite, dataset, "linear-probe", spaces, 0, probe.predict)
     if inputs is not None:
         with kept(part, inputs), atomic_write(part, "w", encoding="utf-8") as file:
-            pd.DataFrame(rows, columns=COLUMNS).to_csv(file, index=False, lineterminator="\n")
+            file.write(json.dumps(rows))  # every float exactly
     return rows
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from inspect import signature
-from io import StringIO
 
 import numpy as np
 import pandas as pd
@@ -54,14 +54,15 @@ def fit_grid(suite: Settings, dataset: str, names: list[str], grid: dict[str, li
     part = suite.data / "parts" / "selection" / dataset / f"{spaces}-{value}.npz"
     if is_kept(part, inputs):
         with np.load(part) as file:
-            text = StringIO(str(file["table"]))
-            return pd.read_csv(text, float_precision="round_trip"), file["labelings"]
+            table = pd.DataFrame(json.loads(str(file["table"])))
+            return table.astype({"loss": np.float32}), file["labelings"]
     model = Turtle(suite.params["classes"][dataset], seed=seed, **own)
     found = selection.select(model, suite.spaces(dataset, names, suite.fit_split), grid)
     table = found.table().rename(columns={"score": "generalization_score"})
     table.insert(0, "dataset", dataset)
     table.insert(1, "spaces", spaces)
     if inputs is not None:
+        text = json.dumps(table.to_dict("records"))  # every float exactly
         with kept(part, inputs), atomic_write(part) as file:
-            np.savez(file, labelings=found.labelings, table=np.array(table.to_csv(index=False)))
+            np.savez(file, labelings=found.labelings, table=np.array(text))
     return table, found.labelings

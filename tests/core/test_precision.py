@@ -1,17 +1,14 @@
 """Precision of the products: what is chosen, and that the choice changes next to nothing."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
 from hume_turtle import Turtle
 from hume_turtle.core import precision
 from hume_turtle.core.precision import check_precision, has_bf16, pick_precision
+from tests.helpers.parity import digits
 
 CPU = torch.device("cpu")
-DIGITS = Path(__file__).parents[3] / "shared" / "parity" / "digits_embeddings.npz"
 
 
 def test_a_choice_is_taken_at_its_word_and_auto_asks_the_machine(monkeypatch):
@@ -44,11 +41,9 @@ def test_bf16_is_worth_it_where_the_processor_has_the_instructions(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DIGITS.exists(), reason="the recordings are not here")
 @pytest.mark.parametrize("names", [["glyphs_like"], ["moco_like", "glyphs_like"]])
 def test_bf16_changes_at_most_two_labels_in_a_thousand(names):
-    with np.load(DIGITS) as file:
-        spaces = [file[name] for name in names]
+    spaces, _ = digits(names)
     settings = {"warm_start": True, "outer_steps": 2000}
     labels = [
         Turtle(10, **settings, precision=name).fit(spaces).labels_ for name in ("fp32", "bf16")

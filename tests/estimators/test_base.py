@@ -16,7 +16,8 @@ from sklearn.base import clone
 import hume_turtle
 from hume_turtle import Hume, Turtle
 from hume_turtle.checks import check_number, check_spaces
-from hume_turtle.core.precision import pick_device
+from hume_turtle.core import precision
+from hume_turtle.core.precision import pick_device, precision_name
 from hume_turtle.estimators.base import groups
 from hume_turtle.progress import progress
 
@@ -613,6 +614,17 @@ def test_defaults_are_the_published_ones():
         "seed": 0,
         "device": "auto",
     }
+
+
+@BOTH
+def test_a_fit_is_fp32_unless_asked_otherwise(kind, spaces, monkeypatch):
+    """Also where the device multiplies bfloat16 in hardware."""
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    assert quick(kind).fit(spaces).precision_ == "fp32"
+    assert quick(kind, precision="auto").fit(spaces).precision_ == "bf16"
+    for device in ("cpu", "cuda", "mps"):
+        name = precision_name(kind(3).precision, torch.device(device))
+        assert name == "fp32", device
 
 
 def test_devices():

@@ -415,6 +415,130 @@ def test_rows_of_zeros_are_labelled_alike_in_fit_and_predict(blobs, monkeypatch)
         assert (labels == (spaces[0] @ rows.T).argmax(1)).all()
 
 
+@pytest.fixture
+def hard(blobs):
+    """Spaces in which runs disagree, and as many new rows of the same classes."""
+    (z1, z2), _ = blobs(120, 3, (5, 4))
+    noise = np.random.default_rng(0).normal(size=z1.shape).astype(np.float32)
+    spaces = [z1 + 3 * noise, z2]
+    return [z[:60] for z in spaces], [z[60:] for z in spaces]
+
+
+@pytest.fixture
+def quick_score(monkeypatch):
+    """In place of cross-validation: the variance between classes, however they are numbered."""
+
+    def score(space, labels, **_):
+        means = np.stack([space[labels == c].mean(0) for c in np.unique(labels)])
+        return float((np.bincount(labels)[np.unique(labels)] @ (means**2).sum(1)) / len(labels))
+
+    monkeypatch.setattr(hume, "cross_validation_score", score)
+
+
+def published_vote(labelings, best, n_classes):
+    """Of every matching of a run's classes to the best run's the one with most agreement."""
+    votes = np.zeros((labelings.shape[1], n_classes), int)
+    for labels in labelings:
+        renamed = max(
+            (np.array(names)[labels] for names in itertools.permutations(range(n_classes))),
+            key=lambda renamed: (renamed == labelings[best]).sum(),
+        )
+        votes[np.arange(len(labels)), renamed] += 1
+    return votes.argmax(1)  # of a tie the lowest class
+
+
+def test_the_vote_as_published_matches_on_the_rows_it_is_given(hard, quick_score):
+    spaces, new = hard
+    model = Hume(3, **QUICK, n_runs=4, seed=2).fit(spaces)
+    rows = [unit(new[0]) @ head.T for head in model.heads_[0]]
+    labelings = np.stack([logits.argmax(1) for logits in rows])  # (4, 60)
+    expected = published_vote(labelings, int(np.argmax(model.run_scores_)), 3)
+    found = model.predict_rematched(new)
+    np.testing.assert_array_equal(found, expected)
+    assert (found != model.predict(new)).any(), "four runs tie, and the classes match otherwise"
+    assert (model.predict_rematched(new[0]) == found).all()
+    some = slice(0, 7)
+    assert (model.predict(new[0][some]) == model.predict(new)[some]).all()
+
+
+def test_a_single_run_votes_alone(hard):
+    spaces, new = hard
+    model = Hume(3, **QUICK).fit(spaces)
+    np.testing.assert_array_equal(model.predict_rematched(new), model.predict(new))
+
+
+def test_rows_are_labelled_in_chunks(hard, quick_score, monkeypatch):
+    spaces, _ = hard
+    model = Hume(3, **QUICK, n_runs=2).fit(spaces)
+    monkeypatch.setattr(hume, "LOGITS_AT_ONCE", 6 * 7)  # seven rows at a time
+    assert [part.shape[-1] for part in model._logits(spaces[0])] == [7] * 8 + [4]
+    np.testing.assert_array_equal(model.predict(spaces), model.labels_)
+    one = Hume(3, **QUICK).fit(spaces)
+    assert one.predict_proba(spaces).shape == (60, 3)
+
+
+@pytest.mark.parametrize("blocks", [[2, 2], [1, 2, 1], [1, 1, 1, 1], [4]])
+@pytest.mark.parametrize("settings", [QUICK, {"recipe": "fast"}], ids=["published", "fast"])
+def test_parts_joined_are_the_fit_of_all_runs(
+    hard, quick_score, short_recipe, tmp_path, settings, blocks
+):
+    spaces, new = hard
+    whole = Hume(3, **settings, n_runs=4, seed=2).fit(spaces)
+    parts = []
+    for k, runs in enumerate(blocks):
+        Hume(3, **settings, n_runs=runs, seed=2 + sum(blocks[:k])).fit(spaces).save(tmp_path / "p")
+        parts.append(Hume.load(tmp_path / "p"))
+    before = [part.heads_[0].copy() for part in parts]
+    joined = Hume.join(parts[::-1], spaces)  # in any order
+    assert joined.get_params() == whole.get_params()
+    assert joined.precision_ == whole.precision_
+    np.testing.assert_array_equal(joined.run_labels_, whole.run_labels_)
+    np.testing.assert_array_equal(joined.labels_, whole.labels_)
+    np.testing.assert_allclose(joined.run_scores_, whole.run_scores_, rtol=1e-5)
+    np.testing.assert_allclose(joined.heads_[0], whole.heads_[0], rtol=1e-3, atol=1e-4)
+    for name, values in whole.history_.items():
+        np.testing.assert_allclose(joined.history_[name], values, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(joined.predict(new), whole.predict(new))
+    np.testing.assert_array_equal(joined.predict_rematched(new), whole.predict_rematched(new))
+    assert all((part.heads_[0] == heads).all() for part, heads in zip(parts, before))
+    joined.save(tmp_path / "joined")
+    assert (Hume.load(tmp_path / "joined").labels_ == whole.labels_).all()
+
+
+def test_a_single_part_is_itself(hard):
+    spaces, _ = hard
+    part = Hume(3, **QUICK).fit(spaces)
+    joined = Hume.join([part], spaces)
+    assert joined.n_runs == 1
+    assert np.isnan(joined.run_scores_).all()
+    np.testing.assert_array_equal(joined.labels_, part.labels_)
+
+
+def test_parts_that_do_not_belong_together(hard):
+    spaces, new = hard
+    first, second, third = Hume(3, **QUICK).fit_many(spaces, [{"seed": s} for s in range(3)])
+    other = Hume(3, **QUICK, seed=1, gamma=1.0).fit(spaces)
+    rough = Hume(3, **QUICK, seed=1).fit(spaces)
+    rough.precision_ = "bf16"
+    cases = [
+        ([], spaces, "at least one fitted Hume"),
+        ([first, "second"], spaces, "at least one fitted Hume"),
+        ([first, Hume(3, seed=1)], spaces, "not fitted"),
+        ([first, third], spaces, "seed=2 should have seed=1.*without gap or overlap"),
+        ([first, second, second], spaces, "seed=1 should have seed=2"),
+        ([first, other], spaces, "seed=1 has other settings than that with seed=0"),
+        ([first, rough], spaces, "seed=1 ran in bf16, the first in fp32"),
+        ([first, second], spaces[:1], "two spaces.*1 given"),
+        ([first, second], [z[:50] for z in spaces], "has 60 rows, the spaces 50"),
+        ([first, second], new, "of other rows"),
+        ([first, second], [spaces[0][::-1], spaces[1]], "of other rows"),
+        ([first, second], [spaces[1], spaces[0]], "space 0 has 4 dimensions"),
+    ]
+    for parts, rows, message in cases:
+        with pytest.raises(ValueError, match=message):
+            Hume.join(parts, rows)
+
+
 def test_as_many_classes_as_dimensions(blobs):
     spaces, _ = blobs(30, 4, (4, 6))
     model = Hume(4, **QUICK).fit(spaces)

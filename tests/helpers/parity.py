@@ -8,8 +8,10 @@ recording's result arrays under the same names.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -21,9 +23,18 @@ from hume_turtle.core.unrolled import HeadSpace, UnrolledDescent
 from hume_turtle.estimators.scores import cross_validation_score
 from hume_turtle.estimators.turtle import hard_labels
 
+DIGITS = Path(__file__).parents[3] / "shared" / "parity" / "digits_embeddings.npz"
 # A recording's name to ours.
 TURTLE_HISTORY = {"prediction_error": "cross_entropy", "entropy": "entropy"}
 HUME_HISTORY = {"train_error": "train_loss", "test_error": "test_loss", "entropy": "entropy"}
+
+
+def digits(names: list[str]) -> tuple[list[np.ndarray], np.ndarray]:
+    """The published program's digits in the named spaces, and their labels; or skip the test."""
+    if not DIGITS.exists():
+        pytest.skip("the published embeddings are not here")
+    with np.load(DIGITS) as file:
+        return [file[name] for name in names], file["labels"]
 
 
 def read(path) -> tuple[dict, dict[str, np.ndarray]]:

@@ -74,7 +74,7 @@ def test_stages_make_embeddings_fits_and_scores(suite):
         assert (len(train), len(test)) == (1198, 599)
         assert np.sqrt(np.square(train).mean()) == pytest.approx(1, abs=1e-5)
     turtle, hume = suite.fits("digits", "turtle"), suite.fits("digits", "hume")
-    assert sorted(turtle) == sorted("+".join(names) for names in suite.choices())
+    assert sorted(turtle) == sorted("+".join(names) for names in suite.choices({}, "digits"))
     assert [fit.seed for fit in turtle["letters"]] == [0, 1]
     assert list(hume) == ["moco+letters"]
     assert len(turtle["letters"][0].labels_) == 1797  # transductive
