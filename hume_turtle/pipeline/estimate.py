@@ -11,6 +11,7 @@ import time
 from typing import NamedTuple
 
 import torch
+from joblib import cpu_count
 from sklearn.model_selection import ParameterGrid
 
 from hume_turtle.core.precision import pick_device
@@ -88,7 +89,9 @@ def measure(device: str, precisions: set[str], seconds: float = 0.3) -> Machine:
         flops[precision] = 2 * size**3 * rate(lambda m=matrix: m @ m, place, seconds)
     many = torch.ones(2**26 if place.type == "cpu" else 2**28, device=place)  # 256 MB, 1 GB
     bandwidth = FLOAT * len(many) * rate(many.sum, place, seconds)
-    return Machine(place.type, torch.get_num_threads(), flops, bandwidth)
+    cores = cpu_count()
+    threads = min(torch.get_num_threads(), cores) if place.type == "cpu" else cores
+    return Machine(place.type, threads, flops, bandwidth)
 
 
 def rate(call, device: torch.device, seconds: float) -> float:

@@ -215,10 +215,8 @@ def download_of(dataset: Dataset) -> Download | None:
     return DOWNLOADS.get(dataset.name, Download(None))
 
 
-def size(gb: float | None) -> str:
-    """A size for people: two digits at most."""
-    if gb is None:
-        return "size unknown"
+def size(gb: float) -> str:
+    """A size for people."""
     if gb < 0.095:
         return f"{max(1000 * gb, 1):.0f} MB"
     return f"{gb:.1f} GB" if gb < 9.95 else f"{gb:.0f} GB"

@@ -101,14 +101,10 @@ def print_datasets(suite: Settings, spaces: list[Space], datasets: list[Dataset]
         rows.append([each.name, *counts, " ".join(each.marks.values()), images_in_words(each)])
     print()
     table(rows)
-    splits = " and ".join(suite.splits)
-    print(f"Under a space's number its {splits}: # there, i imported, b begun (it is resumed),")
-    print(
-        ". missing, ? damaged, - not in this suite. Images: seen were folders, key files, sizes of"
-    )
-    print(
-        "archives and unfinished downloads; not opened or counted was any image, which embed does."
-    )
+    splits = ", then ".join(suite.splits)
+    print(f"Under a space's number: {splits}; # there, i imported, b begun (it is resumed),")
+    print(". missing, ? damaged, - not in this suite. Images: seen were folders, key files, sizes of")
+    print("archives and unfinished downloads; no image was opened or counted: that is for embed.")
     for line in (line for each in datasets for line in other_counts(suite, each)):
         print(wrapped(f"Other numbers than the papers': {line}."))
 
@@ -122,8 +118,12 @@ def images_in_words(dataset: Dataset) -> str:
     if dataset.images.state == "incomplete":
         return "incomplete, see below"
     if dataset.name in MANUAL:
-        return f"by hand, {size(download.gb)}"
-    return f"download, {size(download.gb)}" if download.host else "see below"
+        return f"by hand, {about(download.gb)}"
+    return f"download, {about(download.gb)}" if download.host else "see below"
+
+
+def about(gb: float | None) -> str:
+    return "size unknown" if gb is None else f"about {size(gb)}"
 
 
 def print_manual(suite: Settings, datasets: list[Dataset]) -> None:
@@ -143,7 +143,7 @@ def print_manual(suite: Settings, datasets: list[Dataset]) -> None:
         print("\nTo be fetched by hand:")
     for each in by_hand:
         source = MANUAL[each.name]
-        print(wrapped(f"{each.name}, {size(DOWNLOADS[each.name].gb)}, from {source.source}.", "  "))
+        print(wrapped(f"{each.name}, {about(DOWNLOADS[each.name].gb)}, from {source.source}.", "  "))
         print(wrapped(f"To {root / source.folder}: {source.layout}.", "    "))
         print(wrapped(f"Then checked: {source.checked}.", "    "))
 

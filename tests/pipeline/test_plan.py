@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from hume_turtle.cli import main
 from hume_turtle.pipeline import inventory, plan
 from hume_turtle.pipeline.estimate import Machine
 from hume_turtle.pipeline.settings import Settings
@@ -54,6 +55,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(plan, "measure", lambda device, precisions: MACHINE)
+    monkeypatch.setattr(plan.shutil, "disk_usage", lambda place: SimpleNamespace(free=1e13))
     (tmp_path / "suites/small").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "suites/small"
@@ -94,7 +96,7 @@ def test_an_empty_machine(folder, capsys):
     assert "download, about 0.6 GB (open_clip_torch)" in line(shown, "1  clip")
     assert "download, about 87 MB (timm)" in line(shown, "2  dinov2-vit-s-14")
     assert line(shown, "mnist").split() == [
-        *("mnist", "60,000", "10,000", "..", "..", "download,", "10", "MB")
+        *("mnist", "60,000", "10,000", "..", "..", "download,", "about", "10", "MB")
     ]
     assert line(shown, "hatefulmemes  ").endswith("by hand, size unknown")
     assert line(shown, "shapes  ").split()[1:3] == ["?", "?"]
@@ -249,8 +251,23 @@ def test_durations_are_rounded_up(hours, words):
 
 
 @pytest.mark.parametrize("suite", sorted(path.parent for path in ROOT.glob("suites/*/params.yaml")))
-def test_the_papers_suites_can_be_planned(suite, folder, capsys):
-    assert plan.plan(Settings.open(suite)) == 1
+def test_our_suites_can_be_planned(suite, folder, capsys):
+    code = plan.plan(Settings.open(suite))
     shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= plan.WIDTH
-    assert "not ready, missing:" in shown
+    assert max(map(len, shown.replace(str(ROOT), "").splitlines())) <= plan.WIDTH
+    if suite.name == "laptop":  # all that it needs can be downloaded
+        assert (code, shown.splitlines()[-1]) == (0, f"ready: dvc repro {suite}/dvc.yaml")
+    else:
+        assert code == 1
+        assert "imagenet: there is no" in shown.partition("not ready, missing:")[2]
+
+
+def test_the_command_and_its_exit_codes(folder, capsys):
+    assert main(["plan", str(folder)]) == 2  # no params.yaml
+    assert planned(folder, capsys, datasets=["mnist"])[0] == 0
+    assert main(["plan", str(folder)]) == 0
+    (folder / "params.yaml").write_text(yaml.safe_dump(SUITE))
+    assert main(["plan", "suites/small", "--device", "cpu"]) == 1
+    (folder / "params.yaml").write_text(yaml.safe_dump({**SUITE, "embd": {}}))
+    assert main(["plan", str(folder)]) == 2
+    assert "unknown embd" in capsys.readouterr().err
