@@ -51,7 +51,7 @@ def plan(suite: Settings, device: str = "auto") -> int:
     print_datasets(suite, spaces, datasets)
     print_manual(suite, datasets)
     missing = faults(suite, spaces, datasets) + print_disk(suite, spaces, datasets)
-    machine = measure(device, {space.precision for space in spaces} | {"fp32", "bf16"})
+    machine = measure(device, {space.precision for space in spaces} | precisions_of_fits(suite))
     print_hours(suite, spaces, datasets, machine)
     if not missing:
         print(f"\nready: {command}")
@@ -59,6 +59,16 @@ def plan(suite: Settings, device: str = "auto") -> int:
     print("\nnot ready, missing:")
     print(*(wrapped(line, "  ") for line in missing), sep="\n")
     return 1
+
+
+def precisions_of_fits(suite: Settings) -> set[str]:
+    """That a fit may run in."""
+    stated = {
+        suite.settings(key, dataset).get("precision", "fp32")
+        for key in suite.methods
+        for dataset in suite.datasets
+    }
+    return {"fp32"} if stated <= {"fp32"} else {"fp32", "bf16"}
 
 
 def wrapped(text: str, indent: str = "") -> str:
@@ -101,10 +111,14 @@ def print_datasets(suite: Settings, spaces: list[Space], datasets: list[Dataset]
         rows.append([each.name, *counts, " ".join(each.marks.values()), images_in_words(each)])
     print()
     table(rows)
-    splits = ", then ".join(suite.splits)
-    print(f"Under a space's number: {splits}; # there, i imported, b begun (it is resumed),")
-    print(". missing, ? damaged, - not in this suite. Images: seen were folders, key files, sizes of")
-    print("archives and unfinished downloads; no image was opened or counted: that is for embed.")
+    print(
+        wrapped(
+            f"Under a space's number: {', then '.join(suite.splits)}; # there, i imported, b begun "
+            "(it is resumed), . missing, ? damaged, - not in this suite. Of images folders, key "
+            "files, sizes of archives and unfinished downloads were looked at; none was opened or "
+            "counted, which embed does."
+        )
+    )
     for line in (line for each in datasets for line in other_counts(suite, each)):
         print(wrapped(f"Other numbers than the papers': {line}."))
 
@@ -143,7 +157,8 @@ def print_manual(suite: Settings, datasets: list[Dataset]) -> None:
         print("\nTo be fetched by hand:")
     for each in by_hand:
         source = MANUAL[each.name]
-        print(wrapped(f"{each.name}, {about(DOWNLOADS[each.name].gb)}, from {source.source}.", "  "))
+        large = about(DOWNLOADS[each.name].gb)
+        print(wrapped(f"{each.name}, {large}, from {source.source}.", "  "))
         print(wrapped(f"To {root / source.folder}: {source.layout}.", "    "))
         print(wrapped(f"Then checked: {source.checked}.", "    "))
 
