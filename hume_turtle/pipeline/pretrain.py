@@ -12,21 +12,23 @@ from hume_turtle.storage.embeddings import is_imported
 def run(suite: Settings) -> None:
     """Train one network on letters for all datasets, and MoCo on each dataset.
 
-    `pretrain.datasets` names those for MoCo, by default all; none is trained where its embeddings
-    were imported. With `resume`, finished networks are kept and a killed training resumes.
+    `pretrain.datasets` names those for MoCo, by default all that have its space; none is trained
+    where its embeddings were imported. With the top-level `resume`, finished networks are kept and
+    a killed training resumes.
     """
     settings = suite.params["pretrain"]
     own = [name for name, value in settings.items() if isinstance(value, dict)]
-    check_keys("pretrain", settings, ["seed", "resume", "datasets", *own])
+    check_keys("pretrain", settings, ["seed", "datasets", *own])
     (suite.data / "networks").mkdir(parents=True, exist_ok=True)
     jobs = [(suite, "letters", None)] if "letters" in suite.space_names else []
-    if "moco" in suite.space_names:
-        jobs += [
-            (suite, "moco", dataset)
-            for dataset in settings.get("datasets", suite.datasets)
-            if not is_imported(suite.data / "embeddings", dataset, "moco")
-        ]
-    if settings.get("resume", False):
+    embeddings = suite.data / "embeddings"
+    jobs += [
+        (suite, "moco", dataset)
+        for dataset in settings.get("datasets", suite.datasets)
+        if "moco" in suite.spaces_of(dataset)
+        and not is_imported(embeddings, dataset, "moco", suite.splits)
+    ]
+    if suite.params.get("resume", False):
         jobs = [job for job in jobs if not suite.network_path(*job[1:]).exists()]
     in_parallel(train_network, jobs, "networks")
 
@@ -44,6 +46,6 @@ def train_network(suite: Settings, name: str, dataset: str | None) -> None:
         return
     own = {**settings[name], **settings.get(dataset, {})}
     images = load_images(suite, own.pop("images", dataset), "train").images
-    if not settings.get("resume", False):  # else an unfinished training is resumed
+    if not suite.params.get("resume", False):  # else an unfinished training is resumed
         path.with_name(f"{path.name}.state").unlink(missing_ok=True)
     moco.pretrain(images, path, own, seed)
