@@ -9,6 +9,7 @@ from typing import NamedTuple
 from hume_turtle.datasets.downloads import DOWNLOADS, Download, OnDisk, look
 from hume_turtle.datasets.registry import BUILDERS, MANUAL, load_dataset, reported_sizes
 from hume_turtle.encoders.footprint import cached_weights, footprint, is_trained_here
+from hume_turtle.pipeline.embed import options_of
 from hume_turtle.pipeline.images import images_folder
 from hume_turtle.pipeline.settings import Settings
 from hume_turtle.storage.embeddings import embedding_path, load_embedding, load_sidecar
@@ -59,8 +60,7 @@ def survey_space(suite: Settings, name: str) -> Space:
     """Raises ValueError for an encoder that there is not."""
     section = suite.params["embed"]
     encoder = section.get("encoders", {}).get(name, name)
-    given = section.get("extraction", {}).get("precision", "fp32")
-    precision = section.get("precision", {}).get(name, given)
+    precision = options_of(suite, name)["precision"]
     checkpoint = section.get("checkpoints", {}).get(name)
     if checkpoint:
         there = Path(checkpoint).is_file()

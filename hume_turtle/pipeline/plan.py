@@ -16,6 +16,7 @@ from textwrap import fill
 from hume_turtle.core.precision import pick_device
 from hume_turtle.datasets.downloads import DOWNLOADS
 from hume_turtle.datasets.registry import MANUAL
+from hume_turtle.pipeline.embed import check_settings
 from hume_turtle.pipeline.estimate import ASSUMED, Machine, measure
 from hume_turtle.pipeline.hours import dimensions, hours_of_stages
 from hume_turtle.pipeline.images import images_folder
@@ -42,6 +43,7 @@ def plan(suite: Settings, device: str = "auto") -> int:
     Raises ValueError for bad settings, unknown encoders and devices.
     """
     suite.check()
+    check_settings(suite)
     pick_device(device)
     command = f"dvc repro {suite.folder / 'dvc.yaml'}"
     suite = Settings(Path(os.path.normpath(suite.root)), {**suite.params, "root": "."})
