@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from hume_turtle.cli import main
 from hume_turtle.pipeline import inventory, plan
 from hume_turtle.pipeline.estimate import Machine
 from hume_turtle.pipeline.settings import Settings
@@ -228,6 +229,8 @@ def test_only_the_suites_splits_and_what_is_not_made_yet_count(folder, capsys):
 def test_bad_settings_are_an_error(folder, capsys):
     with pytest.raises(ValueError, match="unknown encoder 'clop'"):
         planned(folder, capsys, embed={**SUITE["embed"], "encoders": {"clip": "clop"}})
+    with pytest.raises(ValueError, match="precision of clip"):
+        planned(folder, capsys, embed={**SUITE["embed"], "precision": {"clip": "fp8"}})
     with pytest.raises(ValueError, match="missing shapes"):
         planned(folder, capsys, classes={"mnist": 10, "hatefulmemes": 2})
 
@@ -259,3 +262,14 @@ def test_our_suites_can_be_planned(suite, folder, capsys):
     else:
         assert code == 1
         assert "imagenet: there is no" in shown.partition("not ready, missing:")[2]
+
+
+def test_the_command_and_its_exit_codes(folder, capsys):
+    assert main(["plan", str(folder)]) == 2  # no params.yaml
+    assert planned(folder, capsys, datasets=["mnist"])[0] == 0
+    assert main(["plan", str(folder)]) == 0
+    (folder / "params.yaml").write_text(yaml.safe_dump(SUITE))
+    assert main(["plan", "suites/small", "--device", "cpu"]) == 1
+    (folder / "params.yaml").write_text(yaml.safe_dump({**SUITE, "embd": {}}))
+    assert main(["plan", str(folder)]) == 2
+    assert "unknown embd" in capsys.readouterr().err
