@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         add(commands)  # files of one's own
     for add in (add_import, add_export, add_evaluate_tasks):
         add(commands)  # the authors' files
-    for add in (add_stage, add_verify, add_bench):
+    for add in (add_plan, add_stage, add_verify, add_bench):
         add(commands)  # suites
     return top
 
@@ -278,6 +278,13 @@ def add_evaluate_tasks(commands) -> None:
     command.add_argument("--split", default="test")
     command.add_argument("--output", help=".csv file; by default the table is printed only")
     command.set_defaults(run="released.score_tasks")
+
+
+def add_plan(commands) -> None:
+    command = commands.add_parser("plan", help="what a suite has and lacks, and how long it takes")
+    command.add_argument("suite", nargs="?", default=".", help="folder of its params.yaml")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    command.set_defaults(run="suites.plan")
 
 
 def add_stage(commands) -> None:

@@ -1,4 +1,4 @@
-"""The commands of a suite: `stage`, `verify` and `bench`.
+"""The commands of a suite: `plan`, `stage`, `verify` and `bench`.
 
 Nothing heavy is imported before the process has the variables that its libraries read.
 """
@@ -14,6 +14,17 @@ from pathlib import Path
 
 from hume_turtle.pipeline.settings import STAGES, Settings
 from hume_turtle.runtime import environment, is_x86, restart, threads_of_libraries
+
+
+def plan(options: argparse.Namespace) -> int:
+    suite = Settings.open(options.suite)
+    suite.check()
+    if options.own_process:
+        restart(environment(suite.params["threads"]))  # measure what the stages will have
+
+    from hume_turtle.pipeline.plan import plan
+
+    return plan(suite, options.device)
 
 
 def stage(options: argparse.Namespace) -> None:

@@ -26,6 +26,8 @@ BUILDERS: dict[str, Builder] = {
     **drawn_splits.BUILDERS,
 }
 
+MANUAL = {**manual.MANUAL, **video.MANUAL}  # those that nobody but the user can fetch
+
 
 def load_dataset(
     name: str, split: str, root: str | Path | None = None, download: bool = False
