@@ -3,6 +3,10 @@
 Both are un-normalised, as TURTLE uses them. Preprocessing is CLIP's own: the shorter side to the
 model's size (bicubic), centre crop, and only then RGB, so that a palette image is resized in its
 palette; then scaling to 0..1 and CLIP's mean and std.
+
+In fp16 OpenAI's models are as their own loader makes them: convolutions, linear layers, attention
+and projections are rounded, in both towers; normalisation layers stay float32. That is how TURTLE's
+program has images and texts on a GPU.
 """
 
 from __future__ import annotations
@@ -36,10 +40,29 @@ MODELS = {
 class ClipNetwork(nn.Module):
     """Both towers of a CLIP model."""
 
-    def __init__(self, model: nn.Module, architecture: str) -> None:
+    def __init__(self, model: nn.Module, architecture: str, tag: str) -> None:
         super().__init__()
         self.model = model
         self.architecture = architecture
+        self.tag = tag
+
+    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> ClipNetwork:
+        """As every module's, but fp16 and bf16 leave normalisation layers of OpenAI's float32.
+
+        Other models of open_clip are rounded whole: some have layers of timm or Hugging Face,
+        which cannot mix precisions.
+        """
+        from open_clip import convert_weights_to_lp
+        from open_clip.transformer import LayerNorm, LayerNormFp32
+
+        if dtype in (None, torch.float32) or self.tag != "openai":
+            return super().to(device, dtype)
+        super().to(device)
+        convert_weights_to_lp(self.model, dtype)
+        for part in self.model.modules():
+            if type(part) is LayerNorm:  # OpenAI's casts to float32 and back
+                part.__class__ = LayerNormFp32
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model.encode_image(images, normalize=False)  # (B, 3, H, W) -> (B, dim)
@@ -84,7 +107,7 @@ def build(name: str, checkpoint: str | Path | None, weights: str, **config: Any)
         "interpolation": preprocessing.interpolation,
         "dtype": "fp32",
     }
-    network = ClipNetwork(model, architecture).eval().requires_grad_(False)
+    network = ClipNetwork(model, architecture, tag).eval().requires_grad_(False)
     dim = open_clip.get_model_config(architecture)["embed_dim"]
     transform = image_transform_v2(preprocessing, is_train=False)
     return Encoder(name, dim, settings, transform, network, network.encode_text)

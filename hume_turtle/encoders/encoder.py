@@ -39,8 +39,9 @@ class Encoder:
         """Move the network to a device, in place, and to a precision if one is given.
 
         dtype: one of `DTYPES`; all of them work on a CPU too, where the short ones are slow unless
-        it has instructions for them. The returned encoder's settings say which. `pixels` has no
-        network and stays fp32. Raises ValueError for another dtype.
+        it has instructions for them. The returned encoder's settings say which. All weights are
+        rounded, but for OpenAI's CLIP (clip.py); `pixels` has no network and stays fp32. Raises
+        ValueError for another dtype.
         """
         names = {known: name for name, known in DTYPES.items()}
         if dtype is not None and dtype not in names:
@@ -52,8 +53,9 @@ class Encoder:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network computes in."""
-        return next((part.dtype for part in self.network.parameters()), torch.float32)
+        """What the network computes in: the shortest precision of its weights."""
+        dtypes = (part.dtype for part in self.network.parameters())
+        return min(dtypes, key=lambda dtype: dtype.itemsize, default=torch.float32)
 
     @torch.inference_mode()
     def encode(self, batch: Tensor) -> Tensor:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from torch import nn
 
 from hume_turtle.checks import check_choice
 from hume_turtle.encoders import clip, timm_models
 from hume_turtle.encoders.encoder import Encoder, unknown
+from hume_turtle.encoders.weights import check_file
 from hume_turtle.pretraining.augmentations import image_tensor, preprocess
 from hume_turtle.pretraining.checkpoints import load_checkpoint
 from hume_turtle.pretraining.letters import ink_tensor
@@ -36,20 +38,43 @@ def load_encoder(
         weights: "pretrained", or "random" for the architecture with seeded random weights, to try
             things where no weights can be had.
 
-    Raises ValueError for an unknown name, a checkpoint missing or where none is taken, one that
-    holds another encoder, and random weights where there are none; FileNotFoundError where the
-    file is not there or the weights cannot be fetched.
+    Raises what `check_encoder` does; ValueError for a checkpoint that holds another encoder;
+    FileNotFoundError where the weights cannot be fetched.
+    """
+    check_encoder(name, checkpoint=checkpoint, weights=weights)
+    if name in BUILDERS:
+        return BUILDERS[name](name, checkpoint)
+    return library_of(name).build(name, checkpoint, weights)
+
+
+def check_encoder(
+    name: str, *, checkpoint: str | Path | None = None, weights: str = "pretrained"
+) -> None:
+    """Whether `load_encoder` can be called with that, told without making a network.
+
+    Raises ValueError for an unknown name, a checkpoint missing or where none is taken, and random
+    weights where there are none; FileNotFoundError where the file is not there.
     """
     check_choice("weights", weights, ("pretrained", "random"))
     if weights == "random" and checkpoint is not None:
         raise ValueError(f"weights are random or from {checkpoint}, not both")
     if weights == "random" and name in BUILDERS:
         raise ValueError(f"encoder {name!r} has no random weights")
-    if name in BUILDERS:
-        return BUILDERS[name](name, checkpoint)
+    if name == "pixels" and checkpoint is not None:
+        raise ValueError(f"encoder {name!r} takes no checkpoint, got {checkpoint}")
+    if name in BUILDERS and name != "pixels" and checkpoint is None:
+        raise ValueError(f"encoder {name!r} needs the checkpoint file that pretraining made")
+    if name not in BUILDERS:
+        library_of(name).resolve(name)
+    if checkpoint is not None:
+        check_file(checkpoint)
+
+
+def library_of(name: str) -> ModuleType:
+    """The one of `LIBRARIES` that has a model of this name, or of this form of name."""
     for library in LIBRARIES:
         if name in library.MODELS or name.startswith(library.PREFIX):
-            return library.build(name, checkpoint, weights)
+            return library
     raise unknown(name, encoder_names())
 
 
@@ -61,15 +86,11 @@ def encoder_names() -> list[str]:
 
 def build_pixels(name: str, checkpoint: str | Path | None) -> Encoder:
     """The image itself, flattened: pixels from 0 to 1, every channel."""
-    if checkpoint is not None:
-        raise ValueError(f"encoder {name!r} takes no checkpoint, got {checkpoint}")
     return Encoder(name, None, {}, image_tensor, nn.Flatten())
 
 
-def build_pretrained(name: str, checkpoint: str | Path | None) -> Encoder:
+def build_pretrained(name: str, checkpoint: str | Path) -> Encoder:
     """One of the networks of moco.py and letters.py, in evaluation mode."""
-    if checkpoint is None:
-        raise ValueError(f"encoder {name!r} needs the checkpoint file that pretraining made")
     loaded = load_checkpoint(checkpoint)
     if loaded.name != name:
         raise ValueError(f"{checkpoint} holds encoder {loaded.name!r}, not {name!r}")

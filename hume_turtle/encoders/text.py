@@ -8,6 +8,16 @@ for every other dataset a file in `prompts/`, which states its source and what d
 A file's classes stand in the order of our labels, each with the dataset's own name for it (`key`)
 beside the names that the prompts use (`names`), so that prompts are matched to labels by name.
 
+There are three choices of prompts; a dataset without published ones has `PLAIN_PROMPT` in each:
+
+    published   CLIP's templates of the dataset, 1 to 80 of them, as an ensemble
+    turtle      the same, but where a file states those of TURTLE's program: MNIST's is "{}"
+    plain       `PLAIN_PROMPT` alone, with the same names of the classes, as TURTLE's program offers
+                it ("default template only"); KITTI's names, whole sentences, are put into it too
+
+Texts are embedded in the precision that the encoder has. A suite gives it that of the images, as
+published; the ensemble's mean is taken in float64, where TURTLE's program takes it in fp16.
+
     <root>/<dataset>/<space>/text.npy     (C, d) float32, unit length
     <root>/<dataset>/<space>/text.json    encoder, settings, hash of what was encoded, checksum
 """
@@ -29,10 +39,12 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from hume_turtle.checks import check_choice
 from hume_turtle.encoders.encoder import Encoder
 from hume_turtle.storage.embeddings import load_embedding, load_sidecar, save_embedding
 
-PLAIN_PROMPT = "a photo of a {}."  # for classes without published prompts (CLIP, Section 3.1.4)
+CHOICES = ("published", "turtle", "plain")
+PLAIN_PROMPT = "a photo of a {}."  # CLIP, Section 3.1.4
 LIBRARIES = ("numpy", "open_clip_torch", "torch")  # whose versions can change a text embedding
 SPLIT = "text"  # the place of a split in the cache
 PROMPTS = files("hume_turtle.encoders") / "prompts"
@@ -67,17 +79,21 @@ def prompt_datasets() -> tuple[str, ...]:
 
 
 @cache
-def load_prompts(dataset: str) -> Prompts:
-    """The prompts of a dataset. Raises ValueError where it has none."""
+def load_prompts(dataset: str, choice: str = "published") -> Prompts:
+    """The prompts of a dataset. Raises ValueError where it has none, and for an unknown choice."""
+    check_choice("prompts", choice, CHOICES)
     if dataset not in prompt_datasets():
         raise ValueError(f"no prompts for {dataset!r}; choose from {', '.join(prompt_datasets())}")
+    if choice == "plain":
+        return load_prompts(dataset)._replace(templates=[PLAIN_PROMPT])
     if dataset == "imagenet":
         return imagenet_prompts()
     content = json.loads((PROMPTS / f"{dataset}.json").read_text(encoding="utf-8"))
     classes = content["classes"]
+    templates = content.get(choice, content)["templates"]  # another program may have its own
     return Prompts(
         content["source"],
-        content["templates"],
+        templates,
         keys=[entry["key"] for entry in classes],
         names=[entry["names"] for entry in classes],
         aliases=[entry.get("aliases", []) for entry in classes],
@@ -103,17 +119,21 @@ def imagenet_prompts() -> Prompts:
     )
 
 
-def prompts_for(dataset: str, class_names: Sequence[str]) -> list[list[str]]:
+def prompts_for(
+    dataset: str, class_names: Sequence[str], choice: str = "published"
+) -> list[list[str]]:
     """The prompts of classes in the order of `class_names`, found by name.
 
     class_names: as the dataset's loader gives them: keys, aliases or the prompts' own names,
         compared without case, spaces and punctuation. Some of the classes may be missing. Those of
         a dataset without published prompts get CLIP's plain one.
+    choice: one of `CHOICES`.
     Raises ValueError for names that belong to no class, and for two of the same class.
     """
+    check_choice("prompts", choice, CHOICES)
     if dataset not in prompt_datasets():
         return [[PLAIN_PROMPT.format(name.replace("_", " "))] for name in class_names]
-    prompts = load_prompts(dataset)
+    prompts = load_prompts(dataset, choice)
     known = classes_by_name(prompts)
     # ImageNet has two classes of the synonyms "crane": names shared so are told apart by order.
     count = Counter(map(plain, class_names))
@@ -148,9 +168,12 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
-def text_features(encoder: Encoder, dataset: str, class_names: Sequence[str]) -> np.ndarray:
+def text_features(
+    encoder: Encoder, dataset: str, class_names: Sequence[str], choice: str = "published"
+) -> np.ndarray:
     """The classes' embeddings, (C, d) float32 of unit length, in the order of `class_names`.
 
+    choice: of prompts, one of `CHOICES`.
     Raises ValueError for an encoder without a text encoder, names that do not match the dataset's,
     and texts whose embedding is zero or not finite.
     """
@@ -159,7 +182,7 @@ def text_features(encoder: Encoder, dataset: str, class_names: Sequence[str]) ->
     # open_clip's builder of such classifiers takes the same number of prompts for every class.
     means = [
         normalize(encoder.encode_text(prompts).cpu().double(), dim=1).mean(dim=0)
-        for prompts in prompts_for(dataset, class_names)
+        for prompts in prompts_for(dataset, class_names, choice)
     ]
     features = normalize(torch.stack(means), dim=1).float().numpy()
     if not np.isfinite(features).all() or not features.any(axis=1).all():
@@ -168,14 +191,19 @@ def text_features(encoder: Encoder, dataset: str, class_names: Sequence[str]) ->
 
 
 def cached_text_features(
-    root: str | Path, dataset: str, encoder: Encoder, class_names: Sequence[str]
+    root: str | Path,
+    dataset: str,
+    encoder: Encoder,
+    class_names: Sequence[str],
+    choice: str = "published",
 ) -> np.ndarray:
     """`text_features` from the cache, computed and saved where they are missing or stale."""
+    wanted = (class_names, encoder.settings, choice)
     try:
-        return load_text_features(root, dataset, encoder.name, class_names, encoder.settings)
+        return load_text_features(root, dataset, encoder.name, *wanted)
     except (FileNotFoundError, ValueError):  # bad class names are raised again by the next line
-        features = text_features(encoder, dataset, class_names)
-    save_text_features(root, dataset, features, encoder, class_names)
+        features = text_features(encoder, dataset, class_names, choice)
+    save_text_features(root, dataset, features, encoder, class_names, choice)
     return features
 
 
@@ -185,6 +213,7 @@ def save_text_features(
     features: np.ndarray,
     encoder: Encoder,
     class_names: Sequence[str],
+    choice: str = "published",
 ) -> Path:
     """Write (C, d) text features and their sidecar atomically; the .npy's path."""
     published = dataset in prompt_datasets()
@@ -195,8 +224,9 @@ def save_text_features(
         features,
         encoder,
         classes=list(class_names),
+        prompts=choice,
         source=load_prompts(dataset).source if published else "CLIP, Section 3.1.4",
-        fingerprint=fingerprint(dataset, class_names, encoder.settings),
+        fingerprint=fingerprint(dataset, class_names, encoder.settings, choice),
         versions={library: version(library) for library in LIBRARIES},
     )
 
@@ -207,16 +237,19 @@ def load_text_features(
     space: str,
     class_names: Sequence[str],
     settings: dict | None = None,
+    choice: str | None = None,
 ) -> np.ndarray:
     """The saved text embeddings, (C, d) float32, of these classes in this order.
 
     settings: the encoder's, to be sure that it made them; None trusts the file's own.
+    choice: of prompts, likewise.
     Raises FileNotFoundError where a file is missing; ValueError where other prompts or settings
     made it, and where it is not the file that its sidecar describes.
     """
     sidecar = load_sidecar(root, dataset, space, SPLIT)
     settings = sidecar.get("settings") if settings is None else settings
-    if sidecar.get("fingerprint") != fingerprint(dataset, class_names, settings):
+    choice = sidecar.get("prompts", "published") if choice is None else choice
+    if sidecar.get("fingerprint") != fingerprint(dataset, class_names, settings, choice):
         raise ValueError(
             f"the text features of {dataset} in {space} under {root} are stale: "
             "they were made of other prompts or with other settings of the encoder"
@@ -224,7 +257,8 @@ def load_text_features(
     return load_embedding(root, dataset, space, SPLIT, verify=True)
 
 
-def fingerprint(dataset: str, class_names: Sequence[str], settings: dict) -> str:
+def fingerprint(dataset: str, class_names: Sequence[str], settings: dict, choice: str) -> str:
     """SHA-256 of what text features follow from: the prompts and the encoder's settings."""
-    content = json.dumps([prompts_for(dataset, class_names), settings], sort_keys=True)
+    prompts = prompts_for(dataset, class_names, choice)
+    content = json.dumps([choice, prompts, settings], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

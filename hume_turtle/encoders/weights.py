@@ -43,8 +43,8 @@ def make_network(
     Raises FileNotFoundError where the weights cannot be fetched, and what `read_weights` and
     `load_weights` raise.
     """
-    if checkpoint is not None and not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"no weight file at {checkpoint}")
+    if checkpoint is not None:
+        check_file(checkpoint)
     if checkpoint is None and weights == "pretrained":
         try:
             return create(True)
@@ -59,6 +59,12 @@ def make_network(
     if checkpoint is not None:
         load_weights(network, read(network), checkpoint)
     return network
+
+
+def check_file(path: str | Path) -> None:
+    """Raise FileNotFoundError where there is no such file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weight file at {path}")
 
 
 def read_weights(path: str | Path, published_sha256: str | None = None) -> State:

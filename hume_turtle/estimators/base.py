@@ -11,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator, ClusterMixin
 from torch import Tensor
 
-from hume_turtle.checks import check_choice, check_spaces
+from hume_turtle.checks import check_choice
 from hume_turtle.storage.files import atomic_write
 
 FORMAT = 2  # of saved files
@@ -60,27 +60,6 @@ def per_run(models: list, name: str, device: torch.device) -> Tensor:
     """One setting of R estimators as a tensor (R,)."""
     values = [float(getattr(model, name)) for model in models]
     return torch.tensor(values, device=device, dtype=torch.float32)
-
-
-def join_spaces(spaces) -> np.ndarray:
-    """One feature matrix (n, Σ d_k) of one or several spaces of the same rows.
-
-    One space (an array, or a list of one) is taken raw. Of several, each space's rows are
-    L2-normalised before they are laid side by side, so that no space outweighs another.
-    float64 stays, everything else becomes float32. Raises ValueError as `check_spaces` does.
-    """
-    spaces = [_as_rows(space) for space in check_spaces(spaces)]
-    if len(spaces) == 1:
-        return spaces[0]
-    norms = [np.linalg.norm(space, axis=1, keepdims=True) for space in spaces]
-    return np.hstack([z / np.where(norm > 0, norm, 1) for z, norm in zip(spaces, norms)])
-
-
-def _as_rows(space) -> np.ndarray:
-    """A checked space as a float32 or float64 array."""
-    if isinstance(space, Tensor):
-        space = space.cpu().to(torch.promote_types(space.dtype, torch.float32)).numpy()
-    return space if space.dtype == np.float64 else np.asarray(space, dtype=np.float32)
 
 
 @contextmanager
@@ -163,7 +142,7 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
         Raises:
             ValueError: if the file is not such a file, or its arrays do not fit together.
         """
-        header, arrays = _read(path)
+        header, arrays = read_saved(path)
         if header.get("estimator") != cls.__name__ or header.get("format") != FORMAT:
             raise ValueError(
                 f"{path} holds {header.get('estimator')!r} in format {header.get('format')!r}, "
@@ -195,7 +174,7 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
         self._check_restored()
 
 
-def _read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
+def read_saved(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
     """The header and the arrays of a saved file; nothing in it is executed."""
     with open(path, "rb") as stream:
         try:

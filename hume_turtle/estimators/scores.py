@@ -10,8 +10,9 @@ import numpy as np
 from sklearn.model_selection import KFold
 
 from hume_turtle.checks import check_labels, check_spaces
-from hume_turtle.estimators.base import join_spaces, threads_for
+from hume_turtle.estimators.base import threads_for
 from hume_turtle.estimators.logistic import Design, fit_head, fit_parts, predict_head
+from hume_turtle.estimators.rows import JoinedRows
 
 
 def generalization_score(spaces, labels, *, folds=10, seed=0, device="auto"):
@@ -24,10 +25,10 @@ def generalization_score(spaces, labels, *, folds=10, seed=0, device="auto"):
     labeling of one class scores 0.0: it is learnt trivially and must never be selected. Raises
     ValueError for bad spaces or labels and for fewer rows than folds.
     """
-    spaces = check_spaces(spaces)
+    spaces = [JoinedRows(space, device) for space in check_spaces(spaces)]
 
-    def fit_folds(features, labels, trains):
-        design = Design.of(features, labels, device)
+    def fit_folds(rows, labels, trains):
+        design = Design.of(rows, labels)
         parts = np.array([np.bincount(train, minlength=len(labels)) for train in trains])
         return [(design.classes, *head) for head in zip(*fit_parts(design, parts, 1.0))]
 
@@ -37,20 +38,22 @@ def generalization_score(spaces, labels, *, folds=10, seed=0, device="auto"):
     return _of_each_labeling(score, labels)
 
 
-def cross_validation_score(space, labels, *, folds=10, seed=1, device="auto"):
+def cross_validation_score(space, labels, *, folds=10, seed=1, max_iter=100, device="auto"):
     """How well an unregularised linear model learns a labeling in φ2: HUME's choice of a run.
 
     As `generalization_score`, in one space and without penalty. The defaults give the published
     program's scores: scikit-learn's `KFold(10, shuffle=True, random_state=1)` and
-    `LogisticRegression(C=inf)`. Where the labels are linearly separable the optimum lies at
-    infinity and the score depends on the solver's path, so `fit_head` follows scikit-learn's.
+    `LogisticRegression(C=inf)`, which ends after `max_iter` steps. Where it has not converged by
+    then, as where the labels are linearly separable and the optimum lies at infinity, the score
+    depends on the solver's path, so `fit_head` follows scikit-learn's.
     """
+    rows = JoinedRows(space, device)
 
-    def fit_folds(features, labels, trains):
-        designs = [Design.of(features[t], labels[t], device, centred=False) for t in trains]
-        return [(design.classes, *fit_head(design, np.inf)) for design in designs]
+    def fit_folds(rows, labels, trains):
+        designs = (Design.of(rows.take(t), labels[t], centred=False) for t in trains)
+        return [(one.classes, *fit_head(one, np.inf, max_iter=max_iter)) for one in designs]
 
-    return _of_each_labeling(lambda y: _cross_validate(space, y, fit_folds, folds, seed), labels)
+    return _of_each_labeling(lambda y: _cross_validate(rows, y, fit_folds, folds, seed), labels)
 
 
 def _of_each_labeling(score, labels):
@@ -60,25 +63,26 @@ def _of_each_labeling(score, labels):
     return float(score(labels))
 
 
-def _cross_validate(space, labels, fit_folds, folds: int, seed: int) -> float:
+def _cross_validate(rows: JoinedRows, labels, fit_folds, folds: int, seed: int) -> float:
     """Accuracy on held-out rows; `fit_folds` gives each fold's classes, weights and biases."""
-    features, labels = rows_and_labels(space, labels)
+    labels = labels_of_rows(rows, labels)
     if not 2 <= folds <= len(labels):
         raise ValueError(f"folds is {folds}: need 2 to {len(labels)} (the rows)")
     n_classes = len(np.unique(labels))
     if n_classes == 1:
         return 0.0
-    trains, tests = zip(*KFold(folds, shuffle=True, random_state=seed).split(features))
-    with threads_for(features.size * n_classes):
-        heads = fit_folds(features, labels, trains)
+    trains, tests = zip(*KFold(folds, shuffle=True, random_state=seed).split(labels))
+    with threads_for(rows.size * n_classes):
+        heads = fit_folds(rows, labels, trains)
     correct = [
-        predict_head(features[test], *head) == labels[test] for test, head in zip(tests, heads)
+        predict_head(rows.take(test), *head) == labels[test] for test, head in zip(tests, heads)
     ]
     return float(np.mean([fold.mean() for fold in correct]))
 
 
-def rows_and_labels(spaces, labels) -> tuple[np.ndarray, np.ndarray]:
-    labels, features = check_labels(labels), join_spaces(spaces)
-    if len(features) != len(labels):
-        raise ValueError(f"spaces have {len(features)} rows but there are {len(labels)} labels")
-    return features, labels
+def labels_of_rows(rows: JoinedRows, labels) -> np.ndarray:
+    """Checked labels (n,). Raises ValueError unless there is one for each row."""
+    labels = check_labels(labels)
+    if len(rows) != len(labels):
+        raise ValueError(f"spaces have {len(rows)} rows but there are {len(labels)} labels")
+    return labels

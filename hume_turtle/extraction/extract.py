@@ -53,7 +53,7 @@ def extract(
     the work, on a file system that all of them see.
 
     Args:
-        encoder: is moved to the device and, for fp16 and bf16, its weights are rounded, in place.
+        encoder: is moved to the device and, for fp16 and bf16, rounded (`Encoder.to`), in place.
         existing: what to do about an embedding that exists, finished or not: "resume" keeps one
             of the same identity (identity.py) and refuses another, "update" keeps one of the same
             identity and replaces another, "replace" computes anew in any case. An old file stays

@@ -1,6 +1,8 @@
 """What determines the rows of an embedding, and what is only recorded beside them.
 
-Rows of another identity are never taken for the wanted ones. The device and the versions of the
+Rows of another identity are never taken for the wanted ones. The precision is part of it twice: by
+name, and as the weights were rounded, so that CLIP's fp16 rows made when its normalisation layers
+were rounded too are not those of today. The device and the versions of the
 libraries that the encoder uses change the last bits at most: they are recorded in the sidecar,
 and a difference is reported, not acted on.
 """

@@ -4,9 +4,9 @@
     <root>/<dataset>/<space>/<split>.json    encoder, settings, counts, versions, checksum
 
 Scale: TURTLE's step sizes act on features of order one. `load_spaces` brings every space to unit
-root mean square per element on its training split: one scalar per space, from the `mean_square`
-in the training split's sidecar, applied to every split. Directions, angles and relative distances
-are untouched, and the files hold what the encoder gave.
+root mean square per element on its training split, or on the test split where there is no other:
+one scalar per space, from the `mean_square` in that split's sidecar, applied to every split.
+Directions, angles and relative distances are untouched, and the files hold what the encoder gave.
 
 True labels are files of their own, in a folder of the caller's choice, so that a stage that fits
 never depends on them. Nothing here carries a time stamp: the same input gives the same bytes.
@@ -121,10 +121,10 @@ def load_sidecar(root: str | Path, dataset: str, space: str, split: str) -> dict
     return sidecar
 
 
-def is_imported(root: str | Path, dataset: str, space: str) -> bool:
-    """Whether train and test exist and were imported from a released archive (released/)."""
+def is_imported(root: str | Path, dataset: str, space: str, splits: Sequence[str] = SPLITS) -> bool:
+    """Whether all these splits exist and were imported from a released archive (released/)."""
     try:
-        sidecars = [load_sidecar(root, dataset, space, split) for split in SPLITS]
+        sidecars = [load_sidecar(root, dataset, space, split) for split in splits]
     except FileNotFoundError:
         return False
     return all("source" in sidecar.get("settings", {}) for sidecar in sidecars)
@@ -136,8 +136,8 @@ def load_spaces(
     """The rows of one split in several spaces, (n, d_k) each: row i is the same image in all.
 
     scale: "unit-rms" brings each space to unit root mean square per element on its training
-    split, by one factor, and returns float32 arrays; "none" returns read-only memory maps of
-    the files, float32 or float16.
+    split, by one factor, and returns float32 arrays; where a space has a test split alone, the
+    factor is that split's. "none" returns read-only memory maps of the files, float32 or float16.
 
     Raises FileNotFoundError where a file is missing, ValueError where other images were
     skipped in one space than in another.
@@ -146,11 +146,18 @@ def load_spaces(
     kept_rows_of(root, dataset, spaces, split)
     if scale == "none":
         return [load_embedding(root, dataset, space, split, mmap=True) for space in spaces]
-    train = [load_sidecar(root, dataset, space, "train")["mean_square"] for space in spaces]
+    scaling = [scaling_split(root, dataset, space) for space in spaces]
+    squares = [load_sidecar(root, dataset, *of)["mean_square"] for of in zip(spaces, scaling)]
     return [
         load_embedding(root, dataset, space, split) * np.float32(1 / np.sqrt(mean_square or 1))
-        for space, mean_square in zip(spaces, train)
+        for space, mean_square in zip(spaces, squares)
     ]
+
+
+def scaling_split(root: str | Path, dataset: str, space: str) -> str:
+    """The split whose mean square scales a space: train, or test where it is the only one."""
+    there = [s for s in SPLITS if embedding_path(root, dataset, space, s).exists()]
+    return "test" if there == ["test"] else "train"
 
 
 def kept_rows(sidecar: dict[str, Any]) -> np.ndarray:

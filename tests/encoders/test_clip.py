@@ -10,6 +10,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torchvision.transforms.functional import resize, to_tensor
 
 from hume_turtle.encoders import clip
@@ -34,6 +35,12 @@ OPENAI = {
     "clip-vit-b-32": (151_277_313, 512, 224),
     "clip-vit-b-16": (149_620_737, 512, 224),
     "clip-vit-l-14": (427_616_513, 768, 224),
+}
+
+
+SMALL = {
+    "vision_cfg": {"layers": 1, "width": 64, "head_width": 32, "patch_size": 32, "image_size": 224},
+    "text_cfg": {"layers": 1, "width": 32, "heads": 2},
 }
 
 
@@ -126,6 +133,51 @@ def test_short_precisions_work_for_both_towers(dtype):
     for rows, found in pairs:
         assert found.dtype == torch.float32
         assert 0 < (found - rows).norm() < 0.05 * rows.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["clip-vit-b-32", "clip-rn50"])
+def test_short_precisions_leave_normalisation_layers_float32(name, dtype):
+    """OpenAI's loader rounds convolutions, linear layers, attention and the two projections."""
+    encoder = build_shallow(name)
+    exact = {key: part.clone() for key, part in encoder.network.named_parameters()}
+    short = encoder.to("cpu", dtype)
+    assert short.dtype == dtype
+    rounded = {key for key, part in encoder.network.named_parameters() if part.dtype == dtype}
+    kinds = dict(encoder.network.named_modules())
+    for key, part in encoder.network.named_parameters():
+        owner, _, last = key.rpartition(".")
+        of_layer = isinstance(kinds[owner], (nn.Conv2d, nn.Linear, nn.MultiheadAttention))
+        assert (key in rounded) == (of_layer or last in ("proj", "text_projection")), key
+        torch.testing.assert_close(part, exact[key].to(part.dtype), rtol=0, atol=0)
+    normalising = [
+        part for part in kinds.values() if isinstance(part, (nn.LayerNorm, nn.BatchNorm2d))
+    ]
+    assert len(normalising) > 5
+    assert {part.weight.dtype for part in normalising} == {torch.float32}
+    seen = []
+
+    def compare(layer, given, made):
+        exact = nn.LayerNorm.forward(layer, given[0].float())
+        seen.append(made.dtype == dtype and torch.equal(made, exact.to(dtype)))
+
+    for part in normalising:
+        if isinstance(part, nn.LayerNorm):
+            part.register_forward_hook(compare)
+    image = torch.randn(1, 3, 224, 224)
+    assert encoder.encode(image).isfinite().all()
+    assert encoder.encode_text(["a dog"]).isfinite().all()
+    assert len(seen) >= 3
+    assert all(seen)
+    again = short.to("cpu", dtype)  # once more changes nothing
+    assert torch.equal(again.encode(image), short.encode(image))
+
+
+def test_other_models_than_openais_are_rounded_whole():
+    encoder = clip.build("open_clip:ViT-B-32:laion2b_s34b_b79k", None, "random", **SMALL)
+    encoder.to("cpu", torch.float16)
+    assert {part.dtype for part in encoder.network.parameters()} == {torch.float16}
+    assert encoder.encode_text(["a dog"]).isfinite().all()
 
 
 def test_a_local_file_and_openais_archive(tmp_path, monkeypatch):

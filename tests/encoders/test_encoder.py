@@ -47,6 +47,13 @@ def test_a_network_without_weights_has_no_precision():
     assert torch.equal(pixels.encode(batch), batch.flatten(1))
 
 
+def test_the_shortest_precision_of_the_weights_is_what_is_computed_in():
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 8).half(), nn.Flatten()).eval()
+    mixed = Encoder("mixed", 2, {}, lambda image: image, network)
+    assert mixed.dtype == torch.float16
+    assert mixed.encode(torch.randn(2, 3, 8, 8)).dtype == torch.float32
+
+
 @pytest.mark.parametrize("dtype", ["fp16", torch.float64, 16])
 def test_another_precision_is_refused(encoder, dtype):
     with pytest.raises(ValueError, match=r"unknown dtype .* choose from torch.float32, "):

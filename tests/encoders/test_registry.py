@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hume_turtle.datasets.registry import load_dataset
-from hume_turtle.encoders.registry import encoder_names, load_encoder
+from hume_turtle.encoders.registry import LIBRARIES, check_encoder, encoder_names, load_encoder
 from hume_turtle.pretraining import moco
 from hume_turtle.pretraining.checkpoints import save_checkpoint
 from hume_turtle.pretraining.letters import ink_tensor, pretrain_letters
@@ -141,3 +141,25 @@ def test_what_is_refused(checkpoints, tmp_path):
         load_encoder("moco", checkpoint=checkpoints / "letters.pt")
     with pytest.raises(FileNotFoundError):
         load_encoder("moco", checkpoint=tmp_path / "none.pt")
+
+
+def test_what_is_wrong_is_told_without_making_a_network(checkpoints, tmp_path, monkeypatch):
+    def no_network(*_, **__):
+        raise AssertionError("a network was made")
+
+    for library in LIBRARIES:
+        monkeypatch.setattr(library, "build", no_network)
+    for name in ("pixels", "clip-vit-l-14", "bit", "timm:resnet18.a1_in1k"):
+        check_encoder(name)
+    check_encoder("moco", checkpoint=checkpoints / "moco.pt")
+    for name, options, message in (
+        ("clip-vit-l14", {}, "did you mean clip-vit-l-14"),
+        ("timm:resnet18.none", {}, "unknown encoder 'timm:resnet18.none'"),
+        ("open_clip:ViT-B-32:open", {}, "did you mean open_clip:ViT-B-32:openai"),
+        ("letters", {}, "'letters' needs the checkpoint"),
+        ("bit", {"checkpoint": tmp_path / "none.pt"}, "no weight file at"),
+        ("moco", {"checkpoint": tmp_path / "none.pt"}, "no weight file at"),
+        ("bit", {"weights": "some"}, "weights='some'"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            check_encoder(name, **options)

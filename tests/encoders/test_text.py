@@ -133,6 +133,25 @@ def test_folders_are_labelled_in_sorted_order(dataset):
     assert list(load_prompts(dataset).keys) == sorted(load_prompts(dataset).keys)
 
 
+def test_the_choices_of_prompts():
+    first = {
+        choice: {name: prompts_for(name, load_prompts(name).keys[:1], choice)[0] for name in PLAIN}
+        for choice in text.CHOICES
+    }
+    assert {name: prompts[:1] for name, prompts in first["plain"].items()} == PLAIN
+    assert [len(first["plain"][name]) for name in ("imagenet", "kitti", "mnist")] == [1, 1, 1]
+    assert len(prompts_for("fer2013", ["surprise"], "plain")[0]) == 3  # its three names
+    assert first["turtle"].pop("mnist") == ["0"]
+    assert first["published"].pop("mnist") == ['a photo of the number: "0".']
+    assert first["turtle"] == first["published"]
+    for choice in text.CHOICES:
+        assert prompts_for("shapes", ["red_square"], choice) == [["a photo of a red square."]]
+        with pytest.raises(
+            ValueError, match=r"prompts='clip' must be one of published, turtle, pl"
+        ):
+            prompts_for("shapes" if choice == "plain" else "mnist", ["0"], "clip")
+
+
 def test_several_names_of_a_class_are_all_prompts_of_it():
     surprised = class_prompts("fer2013")[5]
     assert len(surprised) == 3 * 6
@@ -172,6 +191,14 @@ def test_names_that_do_not_match_are_listed():
         prompts_for("flowers", ["air plant", "flower 93"])
     with pytest.raises(ValueError, match=r"no prompts for 'digits'.*birdsnap"):
         load_prompts("digits")
+
+
+PLAIN = {
+    "mnist": ["a photo of a 0."],
+    "cifar10": ["a photo of a airplane."],
+    "kitti": ["a photo of a a photo i took with no car.."],
+    "imagenet": ["a photo of a tench."],
+}
 
 
 @pytest.mark.parametrize("dataset", prompt_datasets())
@@ -238,9 +265,28 @@ def test_stale_caches_are_refused_and_recomputed(tmp_path, monkeypatch):
     other = cached_text_features(tmp_path, "stl10", encoder(weights="a"), STL10[::-1])
     np.testing.assert_array_equal(other, made[::-1])
 
-    monkeypatch.setattr(text, "load_prompts", lambda _: load_prompts("cifar10"))
+    monkeypatch.setattr(text, "load_prompts", lambda *_: load_prompts("cifar10"))
     with pytest.raises(ValueError, match=r"stale"):
         load_text_features(tmp_path, "stl10", "clip-fake", ["cat", "dog"])
+
+
+def test_a_cache_of_other_prompts_is_stale_and_says_which_it_holds(tmp_path):
+    numbers = [str(digit) for digit in range(10)]
+    made = {
+        choice: cached_text_features(tmp_path, "mnist", encoder(), numbers, choice)
+        for choice in text.CHOICES
+    }
+    path = tmp_path / "mnist" / "clip-fake" / "text.json"
+    assert json.loads(path.read_text())["prompts"] == "plain"
+    found = load_text_features(tmp_path, "mnist", "clip-fake", numbers)
+    np.testing.assert_array_equal(found, made["plain"])
+    for choice in ("published", "turtle"):
+        assert not np.array_equal(made[choice], made["plain"])
+        with pytest.raises(ValueError, match="stale"):
+            load_text_features(tmp_path, "mnist", "clip-fake", numbers, choice=choice)
+    cached_text_features(tmp_path, "stl10", encoder(), STL10, "turtle")
+    with pytest.raises(ValueError, match="stale"):  # the same texts, by another name
+        load_text_features(tmp_path, "stl10", "clip-fake", STL10, choice="published")
 
 
 def test_a_cache_with_other_bytes_is_refused_and_recomputed(tmp_path):

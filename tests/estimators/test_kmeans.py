@@ -49,3 +49,16 @@ def test_wide_rows_that_repeat_get_labels(few_components, rows):
     model = KMeansBaseline(4).fit(rows)
     assert np.isfinite(model.model_.cluster_centers_).all()
     assert len(set(model.labels_.tolist())) <= 3
+
+
+def test_starts_and_iterations_may_be_set():
+    rows = overlapping()
+    assert KMeansBaseline(6, max_iter=1, n_init=1).fit(rows).model_.n_iter_ == 1
+    for name in ("n_init", "max_iter"):
+        with pytest.raises(ValueError, match=f"{name}=0"):
+            KMeansBaseline(6, **{name: 0}).fit(rows)
+
+
+def test_rows_of_another_width_are_refused():
+    with pytest.raises(ValueError, match="59 dimensions, but the fit used 60"):
+        KMeansBaseline(6).fit(overlapping()).predict(overlapping()[:, :59])

@@ -12,8 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import KFold, cross_val_score
 
-from hume_turtle.estimators.base import join_spaces
+from hume_turtle.estimators import logistic, rows
 from hume_turtle.estimators.kmeans import KMeansBaseline, kmeans
+from hume_turtle.estimators.rows import JoinedRows
 from hume_turtle.estimators.scores import cross_validation_score, generalization_score
 from hume_turtle.evaluation.linear_probe import LinearProbe, linear_probe
 from tests.helpers.gaussians import blobs
@@ -26,15 +27,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_one_space_is_raw_and_several_are_scaled():
     a, b = blobs()[0], blobs(d=3, seed=1)[0].astype(np.float16)
-    np.testing.assert_array_equal(join_spaces(a), a)
-    np.testing.assert_array_equal(join_spaces([a]), a)
-    assert join_spaces(b).dtype == np.float32
-    joined = join_spaces([a, b])
+    np.testing.assert_array_equal(JoinedRows(a)[:], a)
+    np.testing.assert_array_equal(JoinedRows([a])[:], a)
+    assert JoinedRows(b).dtype == JoinedRows(b)[:].dtype == torch.float32
+    joined = JoinedRows([a, b])[:]
     assert joined.shape == (150, 9)
     np.testing.assert_allclose(np.linalg.norm(joined[:, :6], axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(joined[:, 6:], axis=1), 1, rtol=1e-6)
     a[0] = 0
-    assert np.isfinite(join_spaces([a, b])).all()
+    assert torch.isfinite(JoinedRows([a, b])[:]).all()
 
 
 def test_kmeans_finds_separate_blobs_in_one_and_joined_spaces():
@@ -71,6 +72,36 @@ def test_probe_takes_memory_maps_half_precision_and_any_labels(tmp_path):
         np.testing.assert_array_equal(probe.classes_, [-4, 11, 70])
 
 
+@pytest.mark.parametrize("grid", ["quick", (1.0,)])
+def test_probe_reads_rows_that_cannot_be_held(grid, monkeypatch, tmp_path):
+    features, labels = blobs(5, spread=2.5)
+    spaces = [features.astype(np.float16), features[:, ::-1]]
+    held = LinearProbe(grid=grid).fit(spaces, labels)
+    np.save(tmp_path / "z.npy", spaces[0])
+    monkeypatch.setattr(rows, "HELD", 100)
+    monkeypatch.setattr(rows, "BLOCK", 70)
+    sizes, read_rows = [], JoinedRows._read
+    monkeypatch.setattr(
+        JoinedRows, "_read", lambda *args: sizes.append(len(z := read_rows(*args))) or z
+    )
+    spaces[0] = np.load(tmp_path / "z.npy", mmap_mode="r")
+    probe = LinearProbe(grid=grid).fit(spaces, labels)
+    np.testing.assert_allclose(probe.scores_, held.scores_, atol=0.04)
+    assert (probe.predict(spaces) == held.predict(spaces)).mean() > 0.95
+    assert max(sizes) == 4 * 70 // 12  # rows of twelve columns
+
+
+def test_grids_have_names():
+    features, labels = blobs(spread=2.0)
+    for grid, first, count in (("published", 1e-6, 96), ("quick", 1e-4, 9), ((0.1, 1.0), 0.1, 2)):
+        probe = LinearProbe(grid=grid).fit(features, labels)
+        assert probe.scores_.shape == (count,)
+        assert first <= probe.C_ <= max(1, 1 / first)
+    for bad in ("full", ""):
+        with pytest.raises(ValueError, match="must be one of quick, published"):
+            linear_probe(features, labels, grid=bad)
+
+
 def test_probe_gives_the_same_bits_again():
     features, labels = blobs(spread=2.0)
     first, second = (LinearProbe(seed=3).fit(features, labels) for _ in range(2))
@@ -85,15 +116,40 @@ def test_cross_validation_score_of_the_recordings(name):
         assert score == pytest.approx(recording["cross_validation_score"].item(), abs=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
 @pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize("spread", [0.3, 2.5])
 def test_scores_equal_those_of_scikit_learn(n_classes, spread):
     features, labels = blobs(n_classes, spread=spread)
     for ours, C, seed in ((generalization_score, 1.0, 0), (cross_validation_score, np.inf, 1)):
         folds = KFold(10, shuffle=True, random_state=seed)
-        model = LogisticRegression(C=C, max_iter=1000)
+        model = LogisticRegression(C=C, max_iter=1000 if np.isfinite(C) else 100)
         expected = cross_val_score(model, features, labels, cv=folds).mean()
         assert ours(features, labels) == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+def test_cross_validation_ends_where_scikit_learn_does():
+    features, labels = blobs(4, spread=2.5)
+    features = features * np.logspace(-1, 1, 6)  # so that no fold converges in a hundred steps
+    folds = KFold(10, shuffle=True, random_state=1)
+    scores = [
+        cross_val_score(LogisticRegression(C=np.inf, **steps), features, labels, cv=folds).mean()
+        for steps in ({}, {"max_iter": 20})
+    ]
+    assert scores[0] != scores[1]
+    assert cross_validation_score(features, labels) == pytest.approx(scores[0])
+    assert cross_validation_score(features, labels, max_iter=20) == pytest.approx(scores[1])
+
+
+def test_scores_of_rows_that_cannot_be_held(monkeypatch):
+    features, labels = blobs(4, spread=2.5)
+    scores = [generalization_score, cross_validation_score]
+    held = [score(features, labels) for score in scores]
+    monkeypatch.setattr(rows, "HELD", 100)
+    monkeypatch.setattr(rows, "BLOCK", 70)
+    monkeypatch.setattr(logistic, "WHOLE", 0)
+    assert [score(features, labels) for score in scores] == pytest.approx(held, abs=0.01)
 
 
 def test_several_labelings_have_the_scores_of_each():

@@ -29,6 +29,7 @@ from hume_turtle.extraction.extract import extract, worker_count
 from hume_turtle.extraction.identity import images_sha256, weights_sha256
 from hume_turtle.pretraining.augmentations import image_tensor
 from hume_turtle.storage.embeddings import kept_rows, load_embedding
+from tests.helpers.shallow import build_shallow
 
 N, SIDE, DIM = 50, 3, 5
 QUICK = {"batch_size": 4, "workers": 0, "device": "cpu"}  # 4 blocks
@@ -444,6 +445,22 @@ def test_half_precision_is_stored_as_float16_and_rounded_weights_are_not_taken_f
     with pytest.raises(ValueError, match="NaN or infinite values, as float16, for image 0"):
         extract(images(), huge, tmp_path, precision="bf16", **QUICK)
     extract(images(), tiny("huge"), tmp_path, existing="update", **QUICK)
+
+
+def test_openais_clip_in_half_precision_is_as_its_own_loader_makes_it(tmp_path):
+    """And rows of a network that was rounded whole are not taken for its rows."""
+    encoder, few = build_shallow("clip-vit-b-32"), images(2)
+    path = extract(few, encoder, tmp_path, precision="fp16", **QUICK)
+    batch = torch.stack([encoder.preprocess(each) for each in few])
+    rounded = build_shallow("clip-vit-b-32").to("cpu", torch.float16)
+    np.testing.assert_array_equal(np.load(path), rounded.encode(batch).half())
+    assert extract(few, encoder, tmp_path, precision="fp16", **QUICK) == path
+    with pytest.raises(ValueError, match=r"rounded to torch\.float16 already"):
+        extract(few, encoder, tmp_path / "fp32", **QUICK)
+    whole = build_shallow("clip-vit-b-32")
+    whole.network.model.half()
+    with pytest.raises(ValueError, match=r"settings: weights_sha256 '\w+' instead of '\w+';"):
+        extract(few, whole, tmp_path, precision="fp16", **QUICK)
 
 
 class Blank(list):

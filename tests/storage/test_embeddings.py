@@ -12,6 +12,7 @@ from hume_turtle.datasets.registry import load_dataset
 from hume_turtle.encoders.registry import load_encoder
 from hume_turtle.storage.embeddings import (
     embedding_path,
+    is_imported,
     kept_rows,
     kept_rows_of,
     load_embedding,
@@ -42,6 +43,31 @@ def test_spaces_are_loaded_at_the_scale_of_the_training_split(tmp_path):
     assert mapped.tobytes() == raw_test(tmp_path).tobytes()
     with pytest.raises(ValueError, match="scale"):
         load_spaces(tmp_path, "digits", ["pixels"], "test", scale="unit")
+
+
+def test_a_test_split_alone_has_its_own_scale_and_no_other_split_does(tmp_path):
+    rows = np.random.default_rng(0).normal(3, 2, (40, 3)).astype(np.float32)
+    for split in ("all", "test"):
+        save_embedding(tmp_path, "digits", split, rows, PIXELS)
+    (scaled,) = load_spaces(tmp_path, "digits", ["pixels"], "test")
+    assert np.mean(scaled.astype(float) ** 2) == pytest.approx(1, rel=1e-6)
+    save_embedding(tmp_path, "digits", "train", rows / 2, PIXELS)
+    (scaled,) = load_spaces(tmp_path, "digits", ["pixels"], "test")
+    assert np.mean(scaled.astype(float) ** 2) == pytest.approx(4, rel=1e-6)
+    save_embedding(tmp_path, "other", "validation", rows, PIXELS)
+    with pytest.raises(FileNotFoundError, match=r"no sidecar at .*train\.json"):
+        load_spaces(tmp_path, "other", ["pixels"], "validation")
+
+
+def test_imported_is_what_all_wanted_splits_are(tmp_path):
+    imported = replace(PIXELS, settings={"source": "data.zip"})
+    save_embedding(tmp_path, "digits", "test", np.ones((2, 2)), imported)
+    assert is_imported(tmp_path, "digits", "pixels", ["test"])
+    assert not is_imported(tmp_path, "digits", "pixels")
+    save_embedding(tmp_path, "digits", "train", np.ones((2, 2)), PIXELS)
+    assert not is_imported(tmp_path, "digits", "pixels")
+    save_embedding(tmp_path, "digits", "train", np.ones((2, 2)), imported)
+    assert is_imported(tmp_path, "digits", "pixels")
 
 
 def raw_test(root) -> np.ndarray:
