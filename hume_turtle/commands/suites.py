@@ -16,11 +16,15 @@ from hume_turtle.pipeline.settings import STAGES, Settings
 from hume_turtle.runtime import environment, is_x86, restart, threads_of_libraries
 
 
+def suite_environment(suite: Settings) -> dict[str, str]:
+    return environment(suite.params["threads"], suite.params.get("same_bits", True))
+
+
 def plan(options: argparse.Namespace) -> int:
     suite = Settings.open(options.suite)
     suite.check()
     if options.own_process:
-        restart(environment(suite.params["threads"]))  # measure what the stages will have
+        restart(suite_environment(suite))  # measure what the stages will have
 
     from hume_turtle.pipeline.plan import plan
 
@@ -38,8 +42,8 @@ def stage(options: argparse.Namespace) -> None:
         raise ValueError(f"{problem} one of the {listed} in params.yaml: {known}")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve busy machines
     if options.own_process:
-        restart(environment(suite.params["threads"]))
-    if not is_x86():
+        restart(suite_environment(suite))
+    if suite.params.get("same_bits", True) and not is_x86():
         own = "its own instructions, and last bits other than in git"
         print(f"{platform.machine()}, not x86-64: {own}", file=sys.stderr)
     module = import_module(f"hume_turtle.pipeline.{options.stage}")
@@ -48,7 +52,7 @@ def stage(options: argparse.Namespace) -> None:
 
 def verify(options: argparse.Namespace) -> int | None:
     if options.own_process:
-        restart(environment(Settings.open().params["threads"]))
+        restart(suite_environment(Settings.open()))
 
     from hume_turtle.pipeline.verify import record, verify
 
