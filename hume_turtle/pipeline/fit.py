@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 
 from hume_turtle.estimators.base import LabelingEstimator
@@ -46,8 +47,7 @@ def run(suite: Settings, dataset: str) -> None:
 
 def check_seeds(key: str, seeds: list[int], n_runs: int) -> None:
     """Raise ValueError where two fits would share runs: run i of a fit has the seed `seed + i`."""
-    ordered = sorted(seeds)
-    if any(later - seed < n_runs for seed, later in zip(ordered, ordered[1:])):
+    if any(later - seed < n_runs for seed, later in pairwise(sorted(seeds))):
         raise ValueError(f"{key}: seeds {seeds} of {n_runs} runs each must lie {n_runs} apart")
 
 
