@@ -31,7 +31,7 @@ ASSUMED = (
     f"A core reads and preprocesses {IMAGES} images in a second; a GPU computes meanwhile.",
     "Operations per image are counted on the network itself; of fits from their matrix products.",
     f"A logistic regression takes {EVALUATIONS} evaluations, k-means {ITERATIONS} iterations.",
-    "Fast recipes are counted as published; text prompts, notebooks and downloads are not counted.",
+    "Fast recipes (minutes), text prompts, notebooks and downloads are not counted.",
 )
 
 

@@ -107,6 +107,8 @@ def fits(suite: Settings, dataset: Dataset) -> Iterator[tuple[str, str, Work]]:
         kind = {"turtle": Turtle, "hume": Hume}[method.estimator]
         classes = suite.params["classes"][dataset.name]
         model = kind(classes, **suite.settings(key, dataset.name))
+        if model.recipe == "fast":
+            continue
         for names in suite.method_choices(key, dataset.name):
             paths = [suite.fit_path(dataset.name, key, names, seed) for seed in method.seeds]
             inner = names[-1:] if method.estimator == "hume" else names
