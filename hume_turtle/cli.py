@@ -1,28 +1,23 @@
-"""The command `hume-turtle`: argument parsing only."""
+"""The command `hume-turtle`: argument parsing only.
+
+What a command does is a function in commands/, named by its `run` and imported when it runs.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 import traceback
 from importlib import import_module
-from pathlib import Path
 from urllib.error import URLError
 
-from hume_turtle.pipeline.settings import STAGES, Settings
-from hume_turtle.runtime import (
-    environment,
-    is_x86,
-    keep_freed_memory,
-    restart,
-    threads_of_libraries,
-)
+from hume_turtle.pipeline.settings import STAGES
 
 EXTRAS = {"av": "video", "h5py": "pcam", "gdown": "pcam"}  # optional packages (pyproject.toml)
 EXPECTED = (ValueError, OSError, RuntimeError, ImportError, MemoryError, EOFError)
 EXPECTED += (FloatingPointError,)  # a training that diverged
+SPACES = ".npy files (n, d_k) of the same rows"
+DEVICE = "auto, cpu, cuda, ..."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     options.own_process = arguments is None  # not called from Python
     try:
-        return options.run(options) or 0
+        module, function = options.run.split(".")
+        run = getattr(import_module(f"hume_turtle.commands.{module}"), function)
+        return run(options) or 0
     except KeyboardInterrupt:
         print(f"hume-turtle {options.command}: interrupted", file=sys.stderr)
         return 130
@@ -68,55 +65,139 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("hume-turtle", description="Find labelings without labels.")
     top.add_argument("--traceback", action="store_true", help="show where a failure was raised")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
-    for add in (add_stage, add_verify, add_bench, add_label, add_embed, add_import, add_evaluate):
-        add(commands)
+    for add in (add_fit, add_kmeans, add_probe, add_zero_shot, add_evaluate, add_embed):
+        add(commands)  # files of one's own
+    for add in (add_import, add_export, add_evaluate_tasks):
+        add(commands)  # the authors' files
+    for add in (add_plan, add_stage, add_verify, add_bench):
+        add(commands)  # suites
     return top
 
 
-def add_stage(commands) -> None:
-    command = commands.add_parser("stage", help="run a stage of the suite in the current directory")
-    command.add_argument("stage", choices=STAGES)
-    command.add_argument("item", nargs="?", help="a dataset for embed, fit, baselines; a notebook")
-    command.set_defaults(run=run_stage)
+class EstimatorParser(argparse.ArgumentParser):
+    """Takes every setting of an estimator as an option; what is not given stays its default.
+
+    The options are read from the estimator when they are needed: importing it takes seconds.
+    """
+
+    estimator = ""
+
+    def parse_known_args(self, args=None, namespace=None):
+        from hume_turtle.commands.fit import settings_of, value
+
+        for name, default, text in settings_of(self.estimator):
+            flag = isinstance(default, bool)
+            kind = {"action": argparse.BooleanOptionalAction} if flag else {"type": value}
+            self.add_argument(
+                f"--{name.replace('_', '-')}",
+                **kind,
+                default=argparse.SUPPRESS,
+                help=f"{text.rstrip('.')} (default {default})".replace("%", "%%"),
+            )
+        return super().parse_known_args(args, namespace)
 
 
-def add_verify(commands) -> None:
+def add_fit(commands) -> None:
     command = commands.add_parser(
-        "verify",
-        help="compare the results of the suite in the current directory with those in git",
-        description="Exit code 0: every byte is the same, or every number within its tolerance; "
-        "1: a number is outside; 2: there is nothing to compare.",
+        "fit",
+        help="label your own embeddings by TURTLE or HUME",
+        description="No label is read. Writes labels-<seed>.npy (n,), model-<seed>.npz and "
+        "results.csv: one row per fit with its settings, score, objective, seconds (of all fits "
+        "together) and files.",
     )
-    command.add_argument("--brief", action="store_true", help="one line")
-    command.add_argument("--identical", action="store_true", help="exit code 1 for any other byte")
-    command.add_argument(
-        "--record", action="store_true", help="before a commit of new results: on which machine"
+    estimators = command.add_subparsers(
+        dest="estimator", required=True, metavar="turtle|hume", parser_class=EstimatorParser
     )
-    command.set_defaults(run=run_verify)
+    for name, what in (("turtle", "in any number of spaces"), ("hume", "in two: φ1 φ2")):
+        each = estimators.add_parser(name, help=f"{name.upper()}, {what}")
+        each.estimator = name
+        each.add_argument("spaces", nargs="+", help=SPACES)
+        each.add_argument("--classes", type=int, required=True, help="number of classes")
+        each.add_argument("--seeds", type=int, nargs="+", default=[0], help="one labeling for each")
+        each.add_argument(
+            "--scale",
+            choices=("none", "unit-rms"),
+            default="none",
+            help="unit-rms: fit each space at unit root mean square, by one factor; the saved "
+            "model is of the rows as they are in the files (default none, as published)",
+        )
+        each.add_argument(
+            "--select",
+            action="append",
+            default=[],
+            metavar="NAME=V1,V2",
+            help="values of a setting to choose from, by TURTLE's generalization score or HUME's "
+            "cross-validation score in φ2; repeat it for a grid. Each seed keeps its best fit",
+        )
+        each.add_argument("--save", required=True, help="folder for the results")
+        each.add_argument("--overwrite", action="store_true", help="replace earlier results there")
+        each.set_defaults(run="fit.fit")
 
 
-def add_bench(commands) -> None:
-    command = commands.add_parser(
-        "bench",
-        help="measure seconds and memory of every method beside a plain reference",
-        description="Writes data/measured/<suite>.csv, speed.csv and growth.csv: under 15 minutes.",
-    )
-    command.add_argument("--dataset", default="digits", help="of data/measured/<suite>.csv")
-    command.add_argument("--full", action="store_true", help="ten seeds, long runs: over an hour")
-    command.set_defaults(run=run_bench)
-
-
-def add_label(commands) -> None:
-    command = commands.add_parser("label", help="label your own embeddings by TURTLE")
-    command.add_argument("spaces", nargs="+", help=".npy files (n, d_k) of the same rows")
+def add_kmeans(commands) -> None:
+    command = commands.add_parser("kmeans", help="cluster your own embeddings by k-means")
+    command.add_argument("spaces", nargs="+", help=SPACES)
     command.add_argument("--classes", type=int, required=True, help="number of classes")
-    command.add_argument("--output", required=True, help=".npy file for the labels (n,)")
-    command.add_argument("--warm-start", action="store_true", help="keep the inner heads")
-    command.add_argument("--recipe", default="published", help="published, or fast")
-    command.add_argument("--gamma", type=float, default=10.0, help="weight of the entropy")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
-    command.set_defaults(run=run_label)
+    optional = {"type": int, "default": argparse.SUPPRESS}
+    command.add_argument("--seed", **optional)
+    command.add_argument("--n-init", **optional, help="starts, of which the best is kept")
+    command.add_argument("--max-iter", **optional, help="iterations of a start at most")
+    add_save(command)
+    command.set_defaults(run="baselines.kmeans")
+
+
+def add_probe(commands) -> None:
+    command = commands.add_parser("probe", help="label rows by a linear probe of labelled ones")
+    command.add_argument("spaces", nargs="+", help=f"{SPACES}, to learn from")
+    command.add_argument("--labels", required=True, help=".npy file (n,) of their labels")
+    command.add_argument("--test", nargs="+", required=True, help="the same spaces of other rows")
+    command.add_argument(
+        "--grid", help="values of C to choose from on held-out rows: published, quick, or C1,C2,..."
+    )
+    command.add_argument("--device", default="auto", help=DEVICE)
+    add_save(command)
+    command.set_defaults(run="baselines.probe")
+
+
+def add_zero_shot(commands) -> None:
+    command = commands.add_parser(
+        "zero-shot", help="label embeddings of CLIP by the names of the classes"
+    )
+    command.add_argument("space", help=".npy file (n, d) of image embeddings")
+    text = command.add_mutually_exclusive_group(required=True)
+    text.add_argument("--encoder", help="that embedded the images, such as clip-vit-l-14")
+    text.add_argument("--text", help=".npy file (C, d) of the classes' embeddings")
+    command.add_argument("--class-names", help="text file, one name a line; with --encoder")
+    command.add_argument(
+        "--dataset",
+        dest="prompts",
+        help="take CLIP's published prompts for it; by default 'a photo of a {}.'",
+    )
+    command.add_argument("--checkpoint", help="local file of the encoder's weights")
+    command.add_argument("--weights", default="pretrained", help="pretrained, or random")
+    command.add_argument("--device", default="auto", help=DEVICE)
+    add_save(command)
+    command.set_defaults(run="baselines.zero_shot")
+
+
+def add_save(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--save", required=True, help=".npy file for the labels (n,)")
+    command.add_argument("--overwrite", action="store_true", help="replace an existing file")
+
+
+def add_evaluate(commands) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="score labels against true labels",
+        description="Cluster accuracy, its mean per class, ARI and NMI, as fractions.",
+    )
+    command.add_argument("labels", nargs="+", help=".npy files (n,)")
+    command.add_argument("--true", required=True, help=".npy file (n,) of the true labels")
+    command.add_argument(
+        "--named", action="store_true", help="labels of a probe or zero-shot: do not match classes"
+    )
+    command.add_argument("--output", help=".csv file; by default the table is printed only")
+    command.set_defaults(run="evaluate.evaluate")
 
 
 def add_embed(commands) -> None:
@@ -139,13 +220,13 @@ def add_embed(commands) -> None:
     command.add_argument("--precision", default="fp32", help="fp32, fp16 or bf16")
     command.add_argument("--batch-size", default="auto", type=auto_or_int)
     command.add_argument("--workers", default="auto", type=auto_or_int, help="loader processes")
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    command.add_argument("--device", default="auto", help=DEVICE)
     command.add_argument(
         "--unreadable", default="stop", choices=("stop", "skip"), help="images that cannot be read"
     )
     command.add_argument("--overwrite", action="store_true", help="replace other settings' files")
     command.add_argument("--benchmark", action="store_true", help="only measure images per second")
-    command.set_defaults(run=run_embed)
+    command.set_defaults(run="embed.embed")
 
 
 def add_import(commands) -> None:
@@ -165,158 +246,82 @@ def add_import(commands) -> None:
         metavar="THEIRS=OURS",
         help="a dataset or space that has another name in the archive; may be repeated",
     )
-    command.set_defaults(run=run_import)
+    command.set_defaults(run="released.import_archive")
 
 
-def add_evaluate(commands) -> None:
+def add_export(commands) -> None:
     command = commands.add_parser(
-        "evaluate", help="score imported tasks in your own embeddings, against true labels"
+        "export",
+        help="write a fit in the format of the papers' authors",
+        description="Writes <K>space/<phi1>_<phi2>/<dataset>.pt for TURTLE; for HUME "
+        "<phi1>_<phi2>/<dataset>/linear_task_<seed>.pt, and results_<seed>.pickle beside each of "
+        "several runs. The labeling is of rows as they were fitted, and those of `fit` of rows as "
+        "they are in the files.",
+    )
+    command.add_argument("model", help=".npz file that `fit` wrote, or `save`")
+    command.add_argument("--dataset", required=True, help="its name there, such as cifar10")
+    command.add_argument(
+        "--spaces", nargs="+", required=True, help="their names there, such as clipvitL14 dinov2"
+    )
+    command.add_argument("--output", required=True, help="folder")
+    command.add_argument("--overwrite", action="store_true", help="replace existing files")
+    command.set_defaults(run="released.export_fit")
+
+
+def add_evaluate_tasks(commands) -> None:
+    command = commands.add_parser(
+        "evaluate-tasks", help="score imported tasks in your own embeddings, against true labels"
     )
     command.add_argument("tasks", help="folder that `import` wrote")
     command.add_argument("--embeddings", required=True, help="<dataset>/<space>/<split>.npy below")
     command.add_argument("--labels", required=True, help="<dataset>/<split>.npy below")
     command.add_argument("--split", default="test")
     command.add_argument("--output", help=".csv file; by default the table is printed only")
-    command.set_defaults(run=run_evaluate)
+    command.set_defaults(run="released.score_tasks")
+
+
+def add_plan(commands) -> None:
+    command = commands.add_parser("plan", help="what a suite has and lacks, and how long it takes")
+    command.add_argument("suite", nargs="?", default=".", help="folder of its params.yaml")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    command.set_defaults(run="suites.plan")
+
+
+def add_stage(commands) -> None:
+    command = commands.add_parser("stage", help="run a stage of the suite in the current directory")
+    command.add_argument("stage", choices=STAGES)
+    command.add_argument("item", nargs="?", help="a dataset for embed, fit, baselines; a notebook")
+    command.set_defaults(run="suites.stage")
+
+
+def add_verify(commands) -> None:
+    command = commands.add_parser(
+        "verify",
+        help="compare the results of the suite in the current directory with those in git",
+        description="Exit code 0: every byte is the same, or every number within its tolerance; "
+        "1: a number is outside; 2: there is nothing to compare.",
+    )
+    command.add_argument("--brief", action="store_true", help="one line")
+    command.add_argument("--identical", action="store_true", help="exit code 1 for any other byte")
+    command.add_argument(
+        "--record", action="store_true", help="before a commit of new results: on which machine"
+    )
+    command.set_defaults(run="suites.verify")
+
+
+def add_bench(commands) -> None:
+    command = commands.add_parser(
+        "bench",
+        help="measure seconds and memory of every method beside a plain reference",
+        description="Writes data/measured/<suite>.csv, speed.csv and growth.csv: under 15 minutes.",
+    )
+    command.add_argument("--dataset", default="digits", help="of data/measured/<suite>.csv")
+    command.add_argument("--full", action="store_true", help="ten seeds, long runs: over an hour")
+    command.set_defaults(run="suites.bench")
 
 
 def auto_or_int(text: str) -> int | str:
     return text if text == "auto" else int(text)
-
-
-def run_stage(options: argparse.Namespace) -> None:
-    suite, listed = Settings.open(), STAGES[options.stage]
-    suite.check()
-    if listed is None and options.item is not None:
-        raise ValueError(f"{options.stage} takes no further argument")
-    if listed is not None and options.item not in suite.params[listed]:
-        problem = f"{options.stage} needs" if options.item is None else f"{options.item} is not"
-        known = ", ".join(suite.params[listed]) or "none"
-        raise ValueError(f"{problem} one of the {listed} in params.yaml: {known}")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve busy machines
-    if options.own_process:
-        restart(environment(suite.params["threads"]))
-    if not is_x86():
-        own = "its own instructions, and last bits other than in git"
-        print(f"{platform.machine()}, not x86-64: {own}", file=sys.stderr)
-    stage = import_module(f"hume_turtle.pipeline.{options.stage}")
-    stage.run(suite, *([options.item] if listed else []))
-
-
-def run_verify(options: argparse.Namespace) -> int | None:
-    if options.own_process:
-        restart(environment(Settings.open().params["threads"]))
-
-    from hume_turtle.pipeline.verify import record, verify
-
-    if options.record:
-        return record(Path())
-    return verify(Path(), options.brief, options.identical)
-
-
-def run_embed(options: argparse.Namespace) -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve the workers
-    keep_freed_memory()
-
-    from hume_turtle.benchmarks.extraction import benchmark
-    from hume_turtle.datasets.registry import load_dataset
-    from hume_turtle.encoders.registry import load_encoder
-    from hume_turtle.extraction.extract import extract
-    from hume_turtle.storage.embeddings import kept_rows_of, load_sidecar, save_labels
-
-    shared = int(os.environ.get("WORLD_SIZE", 1)) > 1  # under torchrun
-    if shared and options.download:
-        raise ValueError("--download is not possible under torchrun: download in one process first")
-    loaded = [
-        load_dataset(options.dataset, split, options.images, options.download)
-        for split in options.splits
-    ]
-    encoder = load_encoder(options.encoder, checkpoint=options.checkpoint, weights=options.weights)
-    names = ("precision", "batch_size", "workers", "device")
-    settings = {name: getattr(options, name) for name in names}
-    for images in loaded:
-        if options.benchmark:
-            print("three rounds of 20 seconds for each of three, and start-ups: some minutes")
-            print(benchmark(images, encoder, **settings))
-            continue
-        existing = "update" if options.overwrite else "resume"
-        policy = {"unreadable": options.unreadable, "existing": existing}
-        path = extract(images, encoder, options.output, **policy, **settings)
-        if shared and os.environ["RANK"] != "0":
-            continue
-        print(path)
-        skipped = load_sidecar(options.output, images.name, encoder.name, images.split)["skipped"]
-        if skipped:
-            print(f"{len(skipped)} images could not be read; {path.stem}.json lists them")
-        if options.labels and images.labels is None:
-            print(f"no labels are known for {images.name}, so none are written")
-        elif options.labels:
-            kept = kept_rows_of(options.output, images.name, [encoder.name], images.split)
-            save_labels(options.labels, images.name, images.split, images.labels[kept])
-
-
-def run_import(options: argparse.Namespace) -> None:
-    from hume_turtle.released.importers import import_released
-
-    rename = {}
-    for text in options.rename:
-        theirs, equals, ours = text.partition("=")
-        if not (theirs and equals and ours) or theirs in rename:
-            raise ValueError(f"--rename {text!r} must be THEIRS=OURS, each of theirs once")
-        rename[theirs] = ours
-    settings = {"overwrite": options.overwrite, "rename": rename}
-    imported = import_released(options.kind, options.archive, options.output, **settings)
-    print(*imported.notes, f"{len(imported.paths)} files imported to {options.output}", sep="\n")
-
-
-def run_evaluate(options: argparse.Namespace) -> None:
-    from hume_turtle.released.tasks import evaluate_tasks
-    from hume_turtle.storage.files import atomic_write
-
-    scores, skipped, votes = evaluate_tasks(
-        options.tasks, options.embeddings, options.labels, options.split
-    )
-    if options.output:
-        with atomic_write(options.output, "w", encoding="utf-8") as file:
-            scores.to_csv(file, index=False, lineterminator="\n")
-    keys = ["dataset", "method", "spaces", "seed"]
-    if len(scores):
-        print(scores.pivot(index=keys, columns="metric", values="value").round(4).to_string())
-    if len(votes):
-        print("votes, matched to:", votes.to_string(index=False), sep="\n")
-    if len(skipped):
-        print("not evaluated:", skipped.to_string(index=False), sep="\n")
-    if not len(scores):
-        raise ValueError("no task could be evaluated")
-
-
-def run_bench(options: argparse.Namespace) -> None:
-    settings = Settings.open()
-    settings.check()
-    os.environ.update(threads_of_libraries(settings.params["threads"]))
-    os.environ["TQDM_DISABLE"] = "1"  # nothing but the methods is to be measured
-    os.environ.pop("OMP_WAIT_POLICY", None)  # threads wait as they do for the library's users
-
-    from hume_turtle.benchmarks.run import measure
-    from hume_turtle.pipeline.suite import Suite
-
-    measure(Suite(settings.folder, settings.params), options.dataset, options.full)
-
-
-def run_label(options: argparse.Namespace) -> None:
-    import numpy as np
-
-    from hume_turtle.estimators.turtle import Turtle
-    from hume_turtle.storage.files import atomic_write
-
-    names = ("gamma", "warm_start", "recipe", "seed", "device")
-    model = Turtle(options.classes, **{name: getattr(options, name) for name in names})
-    spaces = [np.load(path, mmap_mode="r", allow_pickle=False) for path in options.spaces]
-    labels = model.fit(spaces).labels_
-    with atomic_write(options.output) as file:
-        np.save(file, labels)
-    counts = np.bincount(labels, minlength=options.classes)
-    print(f"{len(labels)} rows labelled; rows in each class: {' '.join(map(str, counts))}")
 
 
 if __name__ == "__main__":

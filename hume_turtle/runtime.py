@@ -2,8 +2,10 @@
 
 The numerical libraries choose their code by the processor's instructions, vendor, number of cores
 and caches, and every choice rounds differently. The suites therefore run with `environment()`,
-which leaves one choice on all processors since 2013 with AVX2 (Haswell, Zen). It costs speed, so
-nothing else does: not the library, not the commands that embed, label and measure.
+which leaves one choice on all processors since 2013 with AVX2 (Haswell, Zen). It costs speed: a
+fifth on the small matrices of the default suite, up to nine tenths on large products. So nothing
+else does: not the library, not the commands that embed, fit and measure, and not the larger suites,
+whose params.yaml says `same_bits: false`.
 
 Two things the variables cannot hold still. The instructions that approximate 1/x and 1/√x differ
 between vendors; of what makes the suites' results only Adam would use them, through MKL's square
@@ -29,12 +31,14 @@ AVX2 = {
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
-def environment(threads: int) -> dict[str, str]:
+def environment(threads: int, same_bits: bool = True) -> dict[str, str]:
     """The variables of a suite's processes; they must be set before Python starts.
 
-    On machines other than x86-64 the libraries' own choices stay, and so do their last bits.
+    Without `same_bits`, and on machines other than x86-64, the libraries' own choices stay, and so
+    do their last bits.
     """
-    return {"PYTHONHASHSEED": "0", **threads_of_libraries(threads), **(AVX2 if is_x86() else {})}
+    limits = AVX2 if same_bits and is_x86() else {}
+    return {"PYTHONHASHSEED": "0", **threads_of_libraries(threads), **limits}
 
 
 def threads_of_libraries(threads: int) -> dict[str, str]:

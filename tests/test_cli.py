@@ -6,56 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hume_turtle import cli
 from hume_turtle.cli import main
-from hume_turtle.evaluation.metrics import cluster_accuracy
+from hume_turtle.commands import embed, released
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def blobs(tmp_path):
-    """Three well separated blobs in four dimensions: the file, and the labels behind it."""
-    random = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3), 20)
-    space = 4 * np.eye(3, 4)[labels] + 0.1 * random.standard_normal((60, 4))
-    np.save(tmp_path / "space.npy", space.astype(np.float16))
-    return tmp_path / "space.npy", labels
-
-
-def test_label_writes_the_labels_of_your_embeddings(blobs, tmp_path, monkeypatch, capsys):
-    from hume_turtle.estimators.turtle import Turtle
-
-    path, truth = blobs
-    quick = {**Turtle.__init__.__kwdefaults__, "outer_steps": 200, "outer_lr": 0.01}
-    monkeypatch.setattr(Turtle.__init__, "__kwdefaults__", quick)
-    output = tmp_path / "labels.npy"
-    arguments = ["label", str(path), "--classes", "3", "--warm-start", "--output", str(output)]
-    assert main(arguments) == 0
-    labels = np.load(output)
-    assert cluster_accuracy(truth, labels) == 1.0
-    assert "60 rows labelled; rows in each class: 20 20 20" in capsys.readouterr().out
-
-
-def test_label_takes_the_fast_recipe(blobs, tmp_path):
-    path, truth = blobs
-    output = tmp_path / "labels.npy"
-    arguments = ["label", str(path), "--classes", "3", "--output", str(output)]
-    assert main([*arguments, "--recipe", "fast"]) == 0
-    assert cluster_accuracy(truth, np.load(output)) == 1.0
-    assert main([*arguments, "--recipe", "fast", "--warm-start"]) == 2
-
-
-def test_bad_input_ends_with_one_line_and_writes_nothing(blobs, tmp_path, capsys):
-    path, _ = blobs
-    output = tmp_path / "labels.npy"
-    assert main(["label", str(path), "--classes", "1", "--output", str(output)]) == 2
-    assert main(["label", str(tmp_path / "no.npy"), "--classes", "3", "--output", str(output)]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("hume-turtle label: n_classes=1")
-    assert "no.npy" in lines[1]
-    assert not output.exists()
 
 
 @pytest.fixture
@@ -72,6 +26,7 @@ def suite(tmp_path, monkeypatch) -> Path:
 
 def test_help_and_parsing_import_nothing_heavy():
     command = "import sys; from hume_turtle.cli import parser; parser().format_help(); "
+    command += "parser().parse_args('kmeans a.npy --classes 3 --save b.npy'.split()); "
     command += "sys.exit(bool({'torch', 'numpy', 'yaml'} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=True)
 
@@ -167,7 +122,7 @@ def test_expected_failures_end_with_a_line_and_their_traceback_on_demand(
     def fail(options):
         raise error
 
-    monkeypatch.setattr(cli, "run_import", fail)
+    monkeypatch.setattr(released, "import_archive", fail)
     command = ["import", "hume-tasks", "a.zip", "--output", "b"]
     assert main(command) == 2
     assert capsys.readouterr().err == f"hume-turtle import: {text}\n"
@@ -182,7 +137,7 @@ def test_an_interrupt_exits_with_130_and_a_bug_passes_through(monkeypatch, capsy
         bug = ImportError("a bug", name="hume_turtle.core")
         raise {"b": KeyboardInterrupt, "c": TypeError("a bug"), "d": bug}[options.output]
 
-    monkeypatch.setattr(cli, "run_import", fail)
+    monkeypatch.setattr(released, "import_archive", fail)
     assert main(["import", "hume-tasks", "a.zip", "--output", "b"]) == 130
     assert capsys.readouterr().err == "hume-turtle import: interrupted\n"
     for output, error in (("c", TypeError), ("d", ImportError)):
@@ -219,7 +174,7 @@ def test_embed_extracts_a_folder_of_images_and_resumes(tmp_path, capsys, monkeyp
     arguments += ["--batch-size", "4", "--workers", "0", "--device", "cpu"]
     arguments += ["--output", str(tmp_path / "out"), "--labels", str(tmp_path / "labels")]
     kept = []
-    monkeypatch.setattr(cli, "keep_freed_memory", lambda: kept.append(True))
+    monkeypatch.setattr(embed, "keep_freed_memory", lambda: kept.append(True))
     assert main(arguments) == 0
     assert kept == [True]  # the command's process is its own
     path = capsys.readouterr().out.strip()
@@ -309,7 +264,7 @@ def test_names_in_an_archive_are_renamed_and_unknown_ones_listed(tmp_path, capsy
     assert {path.name for path in output.glob("embeddings/cifar100-20/*")} == {"bit", "moco"}
 
 
-def test_evaluate_says_which_run_a_vote_follows(tmp_path, capsys):
+def test_evaluate_tasks_says_which_run_a_vote_follows(tmp_path, capsys):
     from tests.released import test_tasks
 
     test_tasks.cache(tmp_path, "stl10", "moco", "test", test_tasks.SPACES[0])
@@ -319,21 +274,21 @@ def test_evaluate_says_which_run_a_vote_follows(tmp_path, capsys):
         test_tasks.save(tmp_path, test_tasks.hume_task(), seed)
     folders = (str(tmp_path / name) for name in ("tasks", "embeddings", "labels"))
     tasks, embeddings, labels = folders
-    assert main(["evaluate", tasks, "--embeddings", embeddings, "--labels", labels]) == 0
+    assert main(["evaluate-tasks", tasks, "--embeddings", embeddings, "--labels", labels]) == 0
     assert "lowest seed; 2 of 2 runs have no released score" in capsys.readouterr().out
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path, capsys):
     missing = str(tmp_path / "no")
     assert main(["import", "hume-tasks", f"{missing}.zip", "--output", missing]) == 2
-    assert main(["evaluate", missing, "--embeddings", missing, "--labels", missing]) == 2
+    assert main(["evaluate-tasks", missing, "--embeddings", missing, "--labels", missing]) == 2
     embed = ["embed", "--encoder", "pixels", "--images", missing, "--output", missing]
     assert main([*embed, "--dataset", "dtd"]) == 2
     assert main([*embed, "--dataset", "nonsense"]) == 2
     assert main(["stage", "fit"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in lines] == [
-        *("hume-turtle import", "hume-turtle evaluate"),
+        *("hume-turtle import", "hume-turtle evaluate-tasks"),
         *["hume-turtle embed"] * 2,
         "hume-turtle stage",
     ]

@@ -62,6 +62,7 @@ def test_only_x86_is_held_to_avx2(monkeypatch):
     assert AVX2.items() <= environment(2).items()
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     assert not AVX2.keys() & environment(2).keys()
+    assert not AVX2.keys() & environment(2, same_bits=False).keys()
     assert environment(3)["OMP_NUM_THREADS"] == environment(3)["MKL_NUM_THREADS"] == "3"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hume_turtle.datasets.images import Builder, ImageDataset, of_files
-from hume_turtle.datasets.torchvision_sets import fetch, samples
+from hume_turtle.datasets.torchvision_sets import fetch, missing, require, samples
 from hume_turtle.storage.names import SPLITS
 
 SEED = 42
@@ -64,6 +64,7 @@ def kitti(split: str, root: Path | None, download: bool) -> ImageDataset:
     """
     part = fetch("kitti", root, download)
     files = sorted(zip(part.images, part.targets))
+    require("kitti", root, [target for _, target in files])
     labels = [distance_class(Path(target)) for _, target in files]
     order = np.random.RandomState(SEED).permutation(len(files))
     train, test = np.split(order, [round(0.8 * len(files))])
@@ -87,6 +88,8 @@ def clevr(split: str, root: Path | None, download: bool) -> ImageDataset:
     """
     part = fetch("clevr", root, download, split="train")  # files sorted by name, hence by number
     paths, counts = samples(part)
+    if not len(paths):
+        raise missing("clevr", Path(root, "clevr"), "no images in CLEVR_v1.0/images/train")
     drawn = random.Random(SEED).sample(range(len(paths)), min(2500, len(paths)))
     train, test = np.split(np.array(drawn), [len(drawn) * 4 // 5])
     names = [str(count) for count in range(3, 11)]

@@ -11,9 +11,13 @@ Without class sub-folders no labels are known: `labels` is None and `class_names
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from textwrap import shorten
+from urllib.error import URLError
 
 import numpy as np
 
@@ -22,6 +26,8 @@ from hume_turtle.datasets.images import FileImages, ImageDataset
 PREFIX = "folder:"
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 READ = f" (suffixes read: {' '.join(IMAGE_SUFFIXES)})"
+# What parsers of lists, pickles, .mat and HDF5 files raise for damaged ones
+DAMAGE = (ValueError, LookupError, TypeError, EOFError, OSError, pickle.UnpicklingError)
 SPLIT_WORDS = {"train", "test", "val", "valid", "validation"}  # of these only two are read
 
 
@@ -54,6 +60,38 @@ def labelled(files: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray]:
     """Files by class as one list, class after class, and their labels (n,) int64."""
     labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(part) for part in files])
     return [path for part in files for path in part], labels
+
+
+def absent(paths: Sequence[str | Path]) -> list[str]:
+    """Those of the paths where there is no file or folder; every folder is listed once."""
+    paths = [os.fspath(path) for path in paths]
+    places = {os.path.dirname(path) for path in paths}
+    found = {os.path.join(p, f) for p in places if os.path.isdir(p) for f in os.listdir(p)}
+    return [path for path in paths if path not in found]
+
+
+def and_more(paths: Sequence[str]) -> str:
+    """What to say after the first of the paths that are missing."""
+    return "is missing" if len(paths) == 1 else f"and {len(paths) - 1} more are missing"
+
+
+@contextmanager
+def reading(name: str, path: str | Path, *others: type[Exception]) -> Iterator[None]:
+    """Turn what a parser raises for a damaged file, or one of `others`, into a line with its path.
+
+    What the system raises (a file is missing, may not be read) and the network passes.
+    """
+    try:
+        yield
+    except (*DAMAGE, *others) as error:
+        if isinstance(error, URLError) or getattr(error, "errno", None) is not None:
+            raise
+        first = str(error).partition(". ")[0]  # PyTorch goes on to advise against its own check
+        fault = shorten(f"{type(error).__name__}: {first}", 150)
+        raise ValueError(
+            f"dataset {name!r}: {path} cannot be read ({fault}), so it is damaged or was cut "
+            "short; remove it and fetch it again"
+        ) from error
 
 
 def find_folder(name: str, root: Path | None) -> Path | None:

@@ -22,7 +22,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hume_turtle.datasets.folder import IMAGE_SUFFIXES, class_files, labelled, listing
+from hume_turtle.datasets.folder import (
+    IMAGE_SUFFIXES,
+    absent,
+    and_more,
+    class_files,
+    labelled,
+    listing,
+    reading,
+)
 from hume_turtle.datasets.images import ArrayImages, Builder, FileImages, ImageDataset, of_files
 
 RESISC45_SEED = 42  # of TURTLE's program
@@ -40,6 +48,7 @@ class Manual(NamedTuple):
         source: where to get it.
         layout: what must lie in its folder.
         checked: the counts that are then checked.
+        files: in its folder, without which it is incomplete; "a or b" is one of the two.
         place: the name of its folder under the root of all datasets, where it is another.
     """
 
@@ -47,6 +56,7 @@ class Manual(NamedTuple):
     source: str
     layout: str
     checked: str
+    files: tuple[str, ...]
     place: str = ""
 
     @property
@@ -65,12 +75,8 @@ class Manual(NamedTuple):
         """The full paths of files in the dataset's folder, all of which exist, each folder listed
         once. Raises FileNotFoundError with the first that is missing and their number."""
         paths = [os.path.join(folder, file) for file in files]
-        places = {os.path.dirname(path) for path in paths}
-        found = {os.path.join(p, f) for p in places if os.path.isdir(p) for f in os.listdir(p)}
-        gone = [path for path in paths if path not in found]
-        if gone:
-            more = "is missing" if len(gone) == 1 else f"and {len(gone) - 1} more are missing"
-            raise self.missing(gone[0], more)
+        if gone := absent(paths):
+            raise self.missing(gone[0], and_more(gone))
         return paths
 
     def missing(self, path: str | Path, what: str) -> FileNotFoundError:
@@ -90,6 +96,13 @@ CARS = Manual(
     "cars_train/*.jpg, cars_test/*.jpg (Kaggle's archive nests each once more: move the images "
     "up), devkit/cars_train_annos.mat, devkit/cars_meta.mat and cars_test_annos_withlabels.mat",
     "8144 train and 8041 test images of 196 classes",
+    (
+        "cars_train",
+        "cars_test",
+        "devkit/cars_train_annos.mat",
+        "devkit/cars_meta.mat",
+        "cars_test_annos_withlabels.mat",
+    ),
     place="stanford_cars",
 )
 FER2013 = Manual(
@@ -99,6 +112,7 @@ FER2013 = Manual(
     "do not serve: the test labels are not in them)",
     "fer2013.csv or icml_face_data.csv",
     "28709 train and 3589 test images of 7 classes",
+    ("fer2013.csv or icml_face_data.csv",),
 )
 RESISC45 = Manual(
     "resisc45",
@@ -106,6 +120,7 @@ RESISC45 = Manual(
     "gcheng-nwpu.github.io (direct: 1drv.ms/u/s!AmgKYzARBl5ca3HNaHIlzp_IXjs)",
     "NWPU-RESISC45/<class>/<class>_001.jpg to _700.jpg",
     "25200 train and 6300 test images of 45 classes",
+    ("NWPU-RESISC45",),
 )
 HATEFULMEMES = Manual(
     "hatefulmemes",
@@ -113,6 +128,7 @@ HATEFULMEMES = Manual(
     "competition Hateful Memes, after accepting its licence",
     "train.jsonl, dev.jsonl and img/*.png",
     "8500 train and 500 test images of 2 classes",
+    ("train.jsonl", "dev.jsonl", "img"),
 )
 BIRDSNAP = Manual(
     "birdsnap",
@@ -121,6 +137,7 @@ BIRDSNAP = Manual(
     "download/images/<species>/*.jpg",
     "500 classes; TURTLE had 37221 train and 2500 test images, but many of the links are dead, "
     "so the number of images is reported, not required",
+    ("download/images",),
 )
 IMAGENET = Manual(
     "imagenet",
@@ -130,17 +147,22 @@ IMAGENET = Manual(
     "ILSVRC2012_devkit_t12/data/meta.mat and .../ILSVRC2012_validation_ground_truth.txt "
     "or torchvision's meta.bin",
     "1281167 train and 50000 test images of 1000 classes",
+    ("train", "val"),
 )
+
+MANUAL = {each.name: each for each in (CARS, FER2013, RESISC45, HATEFULMEMES, BIRDSNAP, IMAGENET)}
 
 
 def cars(split: str, root: Path | None, download: bool) -> ImageDataset:
     """Stanford Cars: the standard split, in the order of the annotation files."""
+    from scipy.io.matlab import MatReadError
     from torchvision.datasets import StanfordCars
 
     folder = CARS.under(root)
     name = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}[split]
     CARS.require(folder, [name, "devkit/cars_meta.mat", f"cars_{split}"])
-    part = StanfordCars(root, split)
+    with reading("cars", f"{folder / name} or {folder / 'devkit/cars_meta.mat'}", MatReadError):
+        part = StanfordCars(root, split)
     paths, labels = zip(*part._samples)
     CARS.require(folder / f"cars_{split}", [os.path.basename(path) for path in paths])
     return of_files("cars", split, paths, labels, part.classes)
@@ -160,7 +182,8 @@ def fer2013(split: str, root: Path | None, download: bool) -> ImageDataset:
     known = [name for name in ("fer2013.csv", "icml_face_data.csv") if (folder / name).exists()]
     path = FER2013.require(folder, known[:1] or ["fer2013.csv"])[0]
     # One of the two files has spaces in its header.
-    table = pd.read_csv(path, skipinitialspace=True, usecols=FER2013_COLUMNS)
+    with reading("fer2013", path):
+        table = pd.read_csv(path, skipinitialspace=True, usecols=FER2013_COLUMNS)
     usage = "Training" if split == "train" else published_half(table)
     rows = table[table["Usage"] == usage]
     pixels = [face(text, f"{path}, line {row + 2}") for row, text in rows["pixels"].items()]
@@ -226,9 +249,9 @@ def hatefulmemes(split: str, root: Path | None, download: bool) -> ImageDataset:
     """Hateful Memes, the images alone: train to train, dev to test, whose labels are public."""
     folder = HATEFULMEMES.under(root)
     path = HATEFULMEMES.require(folder, [{"train": "train.jsonl", "test": "dev.jsonl"}[split]])[0]
-    with open(path, encoding="utf-8") as file:
+    with reading("hatefulmemes", path), open(path, encoding="utf-8") as file:
         rows = [json.loads(line) for line in file if line.strip()]
-    rows.sort(key=lambda row: (row["label"], row["img"]))
+        rows.sort(key=lambda row: (row["label"], row["img"]))
     paths = HATEFULMEMES.require(folder, [row["img"] for row in rows])
     labels = [row["label"] for row in rows]
     return of_files("hatefulmemes", split, paths, labels, ("not hateful", "hateful"))
@@ -344,18 +367,21 @@ def devkit(folder: Path) -> tuple[dict[str, str], list[str]]:
     data = folder / "ILSVRC2012_devkit_t12" / "data"
     if (data / "meta.mat").exists():
         from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
 
-        synsets = loadmat(data / "meta.mat", squeeze_me=True)["synsets"]
-        leaves = synsets[synsets["num_children"] == 0]  # the other 860 stand above the classes
-        wnid = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in leaves}
         truth = data / "ILSVRC2012_validation_ground_truth.txt"
-        lines = truth.read_text().split() if truth.exists() else []
-        words = {str(row["WNID"]): str(row["words"]) for row in leaves}
-        return words, [wnid[int(line)] for line in lines]
+        with reading("imagenet", data, MatReadError):
+            synsets = loadmat(data / "meta.mat", squeeze_me=True)["synsets"]
+            leaves = synsets[synsets["num_children"] == 0]  # the other 860 stand above the classes
+            wnid = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in leaves}
+            lines = truth.read_text().split() if truth.exists() else []
+            words = {str(row["WNID"]): str(row["words"]) for row in leaves}
+            return words, [wnid[int(line)] for line in lines]
     if (folder / "meta.bin").exists():
         import torch
 
-        words, truth = torch.load(folder / "meta.bin", weights_only=True)
+        with reading("imagenet", folder / "meta.bin", RuntimeError):
+            words, truth = torch.load(folder / "meta.bin", weights_only=True)
         return {wnid: ", ".join(names) for wnid, names in words.items()}, list(truth)
     return {}, []
 

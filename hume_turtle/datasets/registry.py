@@ -6,17 +6,15 @@ dataset too, without code: see folder.py for its layout.
 
 from __future__ import annotations
 
-import csv
 import warnings
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from hume_turtle.datasets import digits, drawn_splits, folder, manual, torchvision_sets, video
 from hume_turtle.datasets.images import Builder, ImageDataset, JoinedImages
-from hume_turtle.storage.names import SPLITS
+from hume_turtle.storage.names import SPLITS, reported_sizes
 
 CHOICES = (*SPLITS, "all")
 
@@ -27,6 +25,8 @@ BUILDERS: dict[str, Builder] = {
     **torchvision_sets.BUILDERS,
     **drawn_splits.BUILDERS,
 }
+
+MANUAL = {**manual.MANUAL, **video.MANUAL}  # those that nobody but the user can fetch
 
 
 def load_dataset(
@@ -92,14 +92,3 @@ def check_counts(dataset: ImageDataset) -> None:
             UserWarning,
             stacklevel=3,
         )
-
-
-@lru_cache(maxsize=1)
-def reported_sizes() -> dict[str, dict[str, int]]:
-    """Dataset name to its `classes` and its images in `train` and `test`, as reported."""
-    package = Path(__file__).resolve().parents[1]
-    path = package / "reported" / "dataset_sizes.csv"  # in an installed package
-    path = path if path.exists() else package.parent / "data/reported/dataset_sizes.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {row.pop("dataset"): {key: int(value) for key, value in row.items()} for row in rows}

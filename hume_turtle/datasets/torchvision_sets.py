@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hume_turtle.datasets.folder import absent, and_more, reading
 from hume_turtle.datasets.images import (
     ArrayImages,
     Builder,
@@ -37,6 +38,8 @@ class Source(NamedTuple):
         train: the archive's splits that are our training split; our test split is "test".
         settings: further arguments of the class.
         class_names: where torchvision has none.
+        files: in the folder, without which it is incomplete.
+        repaired: whether a download fetches those again, and does not take the folder as whole.
     """
 
     kind: str
@@ -44,35 +47,107 @@ class Source(NamedTuple):
     train: tuple[str, ...] = ("train",)
     settings: Mapping[str, Any] = {}
     class_names: Sequence[str] | None = None
+    files: Sequence[str] = ()
+    repaired: bool = False
 
 
 FILES = {  # datasets of files, of which the archive has a list for each split
-    "food101": Source("Food101", "food-101"),  # meta/train.json (750 per class) and test.json (250)
+    # 750 training images per class, 250 for the test
+    "food101": Source("Food101", "food-101", files=("meta/train.json", "meta/test.json", "images")),
     "aircraft": Source(
-        "FGVCAircraft", "fgvc-aircraft-2013b", ("trainval",), {"annotation_level": "variant"}
+        "FGVCAircraft",
+        "fgvc-aircraft-2013b",
+        ("trainval",),
+        {"annotation_level": "variant"},
+        files=("data/images", "data/variants.txt", "data/images_variant_test.txt"),
     ),
-    "dtd": Source("DTD", "dtd", ("train", "val"), {"partition": 1}),
-    "pets": Source("OxfordIIITPet", "oxford-iiit-pet", ("trainval",)),  # by breed
-    "flowers": Source("Flowers102", "flowers-102", ("train", "val")),  # setid.mat: trnid and valid
+    "dtd": Source(
+        "DTD",
+        "dtd",
+        ("train", "val"),
+        {"partition": 1},
+        files=("dtd/images", *(f"dtd/labels/{part}1.txt" for part in ("train", "val", "test"))),
+    ),
+    "pets": Source(  # by breed
+        "OxfordIIITPet",
+        "oxford-iiit-pet",
+        ("trainval",),
+        files=("images", "annotations/trainval.txt", "annotations/test.txt"),
+    ),
+    "flowers": Source(  # setid.mat: trnid and valid
+        "Flowers102",
+        "flowers-102",
+        ("train", "val"),
+        files=("jpg", "imagelabels.mat", "setid.mat"),
+        repaired=True,
+    ),
     # The training set is the one that torchvision downloads, as TURTLE's program does
     # (GTSRB-Training_fixed, 26640 images); the benchmark's final one is larger (39209).
-    "gtsrb": Source("GTSRB", "gtsrb", class_names=[f"{sign:05d}" for sign in range(43)]),
-    "country211": Source("Country211", "country211", ("train", "valid")),  # by ISO 3166 code
-    "sst": Source("RenderedSST2", "rendered-sst2", ("train", "val")),
+    "gtsrb": Source(
+        "GTSRB",
+        "gtsrb",
+        class_names=[f"{sign:05d}" for sign in range(43)],
+        files=("GTSRB/Training", "GTSRB/Final_Test/Images", "GT-final_test.csv"),
+    ),
+    "country211": Source(  # by ISO 3166 code
+        "Country211", "country211", ("train", "valid"), files=("train", "valid", "test")
+    ),
+    "sst": Source(
+        "RenderedSST2", "rendered-sst2", ("train", "val"), files=("train", "valid", "test")
+    ),
 }
+CIFAR100 = Source("CIFAR100", "cifar-100-python", files=("train", "test", "meta"), repaired=True)
 SOURCES = {
     **FILES,
-    "cifar10": Source("CIFAR10", "cifar-10-batches-py"),
-    "cifar100": Source("CIFAR100", "cifar-100-python"),
-    "cifar100-20": Source("CIFAR100", "cifar-100-python"),
-    "mnist": Source("MNIST", "MNIST"),
-    "stl10": Source("STL10", "stl10_binary"),
-    "pcam": Source("PCAM", "pcam", ("train", "val")),
-    "sun397": Source("SUN397", "SUN397"),
-    "caltech101": Source("Caltech101", "caltech101"),  # from here on the split is drawn
-    "eurosat": Source("EuroSAT", "eurosat"),
-    "kitti": Source("Kitti", "Kitti"),
-    "clevr": Source("CLEVRClassification", "clevr"),
+    "cifar10": Source(
+        "CIFAR10",
+        "cifar-10-batches-py",
+        files=(*(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta"),
+        repaired=True,
+    ),
+    "cifar100": CIFAR100,
+    "cifar100-20": CIFAR100,
+    "mnist": Source(
+        "MNIST",
+        "MNIST",
+        files=[
+            f"raw/{part}-{what}-ubyte"
+            for part in ("train", "t10k")
+            for what in ("images-idx3", "labels-idx1")
+        ],
+        repaired=True,
+    ),
+    "stl10": Source(
+        "STL10",
+        "stl10_binary",
+        files=("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt"),
+        repaired=True,
+    ),
+    "pcam": Source(
+        "PCAM",
+        "pcam",
+        ("train", "val"),
+        files=[
+            f"camelyonpatch_level_2_split_{part}_{what}.h5"
+            for part in ("train", "valid", "test")
+            for what in "xy"
+        ],
+        repaired=True,
+    ),
+    "sun397": Source(
+        "SUN397", "SUN397", files=("Training_01.txt", "Testing_01.txt"), repaired=True
+    ),
+    # from here on the split is drawn
+    "caltech101": Source("Caltech101", "caltech101", files=("101_ObjectCategories",)),
+    "eurosat": Source("EuroSAT", "eurosat", files=("2750",)),
+    "kitti": Source(
+        "Kitti", "Kitti", files=("raw/training/image_2", "raw/training/label_2"), repaired=True
+    ),
+    "clevr": Source(
+        "CLEVRClassification",
+        "clevr",
+        files=("CLEVR_v1.0/images/train", "CLEVR_v1.0/scenes/CLEVR_train_scenes.json"),
+    ),
 }
 SUN397_LISTS = "https://vision.princeton.edu/projects/2010/SUN/download/Partitions.zip"
 SUN397_LISTS_MD5 = "29a205c0a0129d21f36cbecfefe81881"
@@ -81,7 +156,8 @@ SUN397_LISTS_MD5 = "29a205c0a0129d21f36cbecfefe81881"
 def fetch(name: str, root: Path | None, download: bool, **settings) -> Any:
     """torchvision's object for a dataset under `root`, downloaded first if asked for.
 
-    Raises ValueError without a root; FileNotFoundError where files are missing or damaged.
+    Raises ValueError without a root and for damaged files; FileNotFoundError where files are
+    missing or have another checksum; RuntimeError where a download has.
     """
     kind, folder, *_ = SOURCES[name]
     if root is None:
@@ -91,10 +167,14 @@ def fetch(name: str, root: Path | None, download: bool, **settings) -> Any:
     from torchvision import datasets
 
     try:
-        return getattr(datasets, kind)(root, download=download, **settings)
+        with reading(name, Path(root, folder)):
+            return getattr(datasets, kind)(root, download=download, **settings)
     except (RuntimeError, FileNotFoundError) as error:
         if download:
-            raise
+            raise RuntimeError(
+                f"dataset {name!r} cannot be downloaded to {root} ({error}); an archive that is "
+                "cut short or has another checksum than the published one must be removed first"
+            ) from error
         raise missing(name, Path(root, folder), error) from error
 
 
@@ -111,6 +191,13 @@ def missing(name: str, place: Path, reason: object) -> FileNotFoundError:
         f"dataset {name!r} is missing or incomplete in {place} ({reason}); download=True "
         "(--download) fetches it, after you remove an incomplete one"
     )
+
+
+def require(name: str, root: Path, paths: Iterable[str | Path]) -> None:
+    """Raise FileNotFoundError for files that a list names and that are not there."""
+    if gone := absent(list(paths)):
+        place = Path(root, SOURCES[name].folder)
+        raise missing(name, place, f"{gone[0]} {and_more(gone)}")
 
 
 def samples(part: Any) -> tuple[list, list[int]]:
@@ -134,6 +221,7 @@ def files(name: str, split: str, root: Path | None, download: bool) -> ImageData
     if any(names != classes[0] for names in classes):
         raise ValueError(f"the parts of {name!r}, split {split!r}, have different classes")
     paths, labels = zip(*map(samples, parts))
+    require(name, root, chain(*paths))
     class_names = SOURCES[name].class_names or classes[0]
     return of_files(name, split, [*chain(*paths)], np.concatenate(labels), class_names)
 
@@ -204,8 +292,10 @@ def sun397(split: str, root: Path | None, download: bool) -> ImageDataset:
             f"download=True (--download) fetches it, or unpack it into {folder}"
         )
     lines = path.read_text(encoding="utf-8").split()  # /a/abbey/sun_aaalbzqrimafwbiv.jpg
-    labels = [part.class_to_idx["/".join(line.split("/")[2:-1])] for line in lines]
+    with reading("sun397", f"{path} or {folder / 'ClassName.txt'}"):
+        labels = [part.class_to_idx["/".join(line.split("/")[2:-1])] for line in lines]
     paths = [folder / line.lstrip("/") for line in lines]
+    require("sun397", root, paths)
     return of_files("sun397", split, paths, labels, part.classes)
 
 
@@ -221,8 +311,9 @@ def pcam(split: str, root: Path | None, download: bool) -> ImageDataset:
     images, labels = [], []
     for part in fetch_parts("pcam", split, root, download):
         places = {k: Path(root, "pcam", v[0]) for k, v in part._FILES[part._split].items()}
-        images.append(H5Images(places["images"], "x"))
-        with h5py.File(places["targets"]) as targets:
+        with reading("pcam", places["images"]):
+            images.append(H5Images(places["images"], "x"))
+        with reading("pcam", places["targets"]), h5py.File(places["targets"]) as targets:
             labels.append(targets["y"][:].reshape(-1))  # (n, 1, 1, 1)
     names = ("no tumour tissue", "tumour tissue")
     labels = np.concatenate(labels).astype(np.int64)

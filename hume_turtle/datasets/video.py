@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hume_turtle.datasets.folder import class_files, labelled, listing
+from hume_turtle.datasets.folder import class_files, labelled, listing, reading
 from hume_turtle.datasets.images import Builder, FileImages, ImageDataset
 from hume_turtle.datasets.manual import Manual
 
@@ -27,6 +27,7 @@ UCF101 = Manual(
     "UCF-101/<class>/*.avi and, in ucfTrainTestlist/, classInd.txt, trainlist01.txt and "
     "testlist01.txt",
     "9537 train and 3783 test clips of 101 classes",
+    ("UCF-101", *(f"ucfTrainTestlist/{n}.txt" for n in ("classInd", "trainlist01", "testlist01"))),
 )
 KINETICS700 = Manual(
     "kinetics700",
@@ -36,7 +37,10 @@ KINETICS700 = Manual(
     "train/<class>/*.mp4 and val/<class>/*.mp4",
     "700 classes; TURTLE had 536485 train and 33966 test clips, but clips vanish and some do not "
     "decode, so the number of clips is reported, not required",
+    ("train", "val"),
 )
+
+MANUAL = {"ucf101": UCF101, "kinetics700": KINETICS700}
 
 
 class VideoFrames(FileImages):
@@ -117,7 +121,8 @@ def ucf101(split: str, root: Path | None, download: bool) -> ImageDataset:
     folder = UCF101.under(root)
     lists = [f"ucfTrainTestlist/{name}" for name in ("classInd.txt", f"{split}list01.txt")]
     classes, clips = (Path(path).read_text().splitlines() for path in UCF101.require(folder, lists))
-    classes = sorted(line.split()[1] for line in classes if line.strip())  # "1 ApplyEyeMakeup"
+    with reading("ucf101", folder / lists[0]):
+        classes = sorted(line.split()[1] for line in classes if line.strip())  # "1 ApplyEyeMakeup"
     clips = [line.split()[0] for line in clips if line.strip()]  # trainlist01 has numbers as well
     label = {name: number for number, name in enumerate(classes)}
     unknown = next((clip for clip in clips if clip.split("/")[0] not in label), None)

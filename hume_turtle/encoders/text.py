@@ -11,7 +11,8 @@ beside the names that the prompts use (`names`), so that prompts are matched to 
 There are three choices of prompts; a dataset without published ones has `PLAIN_PROMPT` in each:
 
     published   CLIP's templates of the dataset, 1 to 80 of them, as an ensemble
-    turtle      the same, but where a file states those of TURTLE's program: MNIST's is "{}"
+    turtle      the same, but where a file states those of TURTLE's program: MNIST's template "{}",
+                and names "doughnut" and "linear" for 0 and 1
     plain       `PLAIN_PROMPT` alone, with the same names of the classes, as TURTLE's program offers
                 it ("default template only"); KITTI's names, whole sentences, are put into it too
 
@@ -89,13 +90,12 @@ def load_prompts(dataset: str, choice: str = "published") -> Prompts:
     if dataset == "imagenet":
         return imagenet_prompts()
     content = json.loads((PROMPTS / f"{dataset}.json").read_text(encoding="utf-8"))
-    classes = content["classes"]
-    templates = content.get(choice, content)["templates"]  # another program may have its own
+    classes, own = content["classes"], content.get(choice, {})  # another program may have its own
     return Prompts(
         content["source"],
-        templates,
+        own.get("templates", content["templates"]),
         keys=[entry["key"] for entry in classes],
-        names=[entry["names"] for entry in classes],
+        names=own.get("names", [entry["names"] for entry in classes]),
         aliases=[entry.get("aliases", []) for entry in classes],
     )
 

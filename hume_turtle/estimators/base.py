@@ -142,7 +142,7 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
         Raises:
             ValueError: if the file is not such a file, or its arrays do not fit together.
         """
-        header, arrays = _read(path)
+        header, arrays = read_saved(path)
         if header.get("estimator") != cls.__name__ or header.get("format") != FORMAT:
             raise ValueError(
                 f"{path} holds {header.get('estimator')!r} in format {header.get('format')!r}, "
@@ -174,7 +174,7 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
         self._check_restored()
 
 
-def _read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
+def read_saved(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
     """The header and the arrays of a saved file; nothing in it is executed."""
     with open(path, "rb") as stream:
         try:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from scipy.optimize import minimize
 from torch import Tensor
 
-from hume_turtle.estimators.rows import JoinedRows, row_blocks
+from hume_turtle.estimators.rows import JoinedRows, mean_square, row_blocks
 
 WHOLE = 2**24  # numbers in blocks of the Hessian; where they would be more, its diagonal serves
 REFRESH = (0, 10, 20, 40)  # steps that begin with new blocks of the Hessian
@@ -38,16 +38,13 @@ class Design:
     @classmethod
     def of(cls, rows: JoinedRows, labels, *, centred: bool = True) -> Design:
         classes, targets = np.unique(labels, return_inverse=True)
+        targets = torch.tensor(targets, device=rows.device)
         mean = torch.zeros(rows.shape[1], dtype=rows.dtype, device=rows.device)
         if centred:
             mean = rows.mean()
             rows = rows.minus(mean)
         held = rows.whole() if rows.small else rows
-        mean_square = None
-        if centred:
-            squares = (z.square().sum(dtype=torch.float64) for _, z in row_blocks(held, 1))
-            mean_square = sum(squares).item() / rows.size
-        return cls(held, torch.tensor(targets, device=rows.device), classes, mean, mean_square)
+        return cls(held, targets, classes, mean, mean_square(held) if centred else None)
 
     def unit(self, penalty: float) -> float:
         """A unit for the weights in which the Hessian's mean diagonal at W = 0 is about one."""

@@ -78,12 +78,17 @@ class JoinedRows:
     def __getitem__(self, part) -> Tensor:
         part = part if self.index is None else self.index[part]
         parts = [self._read(space, norms, part) for space, norms in zip(self.spaces, self.norms)]
-        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        return joined if self.offset is None else joined - self.offset
+        if len(parts) == 1:
+            return parts[0] if self.offset is None else parts[0] - self.offset
+        joined = torch.cat(parts, dim=1)
+        return joined if self.offset is None else joined.sub_(self.offset)
 
     def _read(self, space: Tensor, norms: Tensor | None, part) -> Tensor:
         rows = _float(space[part].to(self.device))
-        return rows if norms is None else rows / norms[part].to(self.device)
+        if norms is None:
+            return rows
+        own = rows.dtype != space.dtype  # a copy, which may be written to
+        return torch.div(rows, norms[part].to(self.device), out=rows if own else None)
 
     def mean(self) -> Tensor:
         """The mean row (d,)."""
@@ -100,6 +105,12 @@ def row_blocks(rows: Tensor | JoinedRows, width: int) -> Iterator[tuple[slice, T
     for start in range(0, len(rows), max(1, size)):
         part = slice(start, start + max(1, size))
         yield part, rows[part]
+
+
+def mean_square(rows: Tensor | JoinedRows) -> float:
+    """Of all numbers in the rows, summed in float64."""
+    total = sum(z.square().sum(dtype=torch.float64).item() for _, z in row_blocks(rows, 1))
+    return total / (len(rows) * rows.shape[1])
 
 
 def _norms(space: Tensor) -> Tensor:

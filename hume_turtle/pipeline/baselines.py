@@ -71,7 +71,7 @@ def score_baselines(suite: Settings, dataset: str, names: tuple[str, ...]) -> li
     rows, device = [], settings.get("device", "cpu")
     own = {name: settings[name] for name in ("n_init", "max_iter") if name in settings}
     for seed in settings["seeds"]:
-        model = KMeansBaseline(suite.params["classes"][dataset], seed=seed, **own)
+        model = KMeansBaseline(suite.params["classes"][dataset], seed=seed, device=device, **own)
         model.fit(suite.spaces(dataset, names, suite.fit_split))
         rows += score(suite, dataset, "k-means", spaces, seed, model.predict)
     if {"train", "test"} <= {*suite.labelled(dataset)}:

@@ -166,7 +166,7 @@ def check_imported(suite: Settings, dataset: str, images: ImageDataset) -> None:
 
 def embed_space(suite: Settings, dataset: str, space: str, splits: list[ImageDataset]) -> None:
     """All splits in one space, and the text features of the classes where it has a text encoder."""
-    options, resume = options_of(suite, space), suite.params.get("resume", False)
+    options, resume = options_of(suite, space), suite.resumes
     encoder = replace(load_encoder(**encoder_of(suite, dataset, space)), name=space)
     if encoder.encode_text is not None and splits[0].class_names:
         # ImageNet's 80,000 prompts need the device too, and the images' precision as published.

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 
 from hume_turtle.estimators.base import LabelingEstimator
@@ -31,6 +32,7 @@ def run(suite: Settings, dataset: str) -> None:
         known = signature(ESTIMATORS[method.estimator]).parameters
         check_keys(f"{key}: settings", suite.settings(key, dataset), known)
         check_keys(f"{key}: grid", method.grid or (), known)
+        check_seeds(key, method.seeds, suite.settings(key, dataset).get("n_runs", 1))
     folder = suite.data / "fits" / dataset
     folder.mkdir(parents=True, exist_ok=True) if suite.resumes else fresh_folder(folder)
     # HUME, then pairs, then single spaces: the long jobs first, so that no core waits at the end.
@@ -41,6 +43,12 @@ def run(suite: Settings, dataset: str) -> None:
     ]
     options = {"threads": suite.params["threads"], "large": suite.is_large(dataset)}
     in_parallel(fit_method, jobs, f"{dataset} fits", **options)
+
+
+def check_seeds(key: str, seeds: list[int], n_runs: int) -> None:
+    """Raise ValueError where two fits would share runs: run i of a fit has the seed `seed + i`."""
+    if any(later - seed < n_runs for seed, later in pairwise(sorted(seeds))):
+        raise ValueError(f"{key}: seeds {seeds} of {n_runs} runs each must lie {n_runs} apart")
 
 
 def fit_method(suite: Settings, dataset: str, key: str, names: tuple[str, ...]) -> None:

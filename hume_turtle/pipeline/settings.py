@@ -27,8 +27,8 @@ STAGES = {  # and the list in params.yaml that a stage takes one item of
     "report": None,
 }
 KEYS = {  # what params.yaml may hold; a section that is not named here may hold anything
-    "params.yaml": "suite root threads resume datasets notebooks artefacts images pretrain embed "
-    "classes fit selection baselines",
+    "params.yaml": "suite root threads same_bits resume datasets notebooks artefacts images "
+    "pretrain embed classes fit selection baselines",
     "images": "folder download",
     "embed": "splits spaces datasets scale encoders checkpoints weights precision prompts "
     "extraction",
@@ -39,7 +39,7 @@ KEYS = {  # what params.yaml may hold; a section that is not named here may hold
     "baselines": "seeds n_init max_iter probe device choices",
 }
 LARGE = 2**28  # numbers of a space, 1 GB in float32
-OPTIONAL = ("images", "resume")  # sections of params.yaml
+OPTIONAL = ("images", "same_bits", "resume")  # sections of params.yaml
 VARIANT = ("split", "seeds", "settings", "grid")  # what a variant of a method may hold
 
 

@@ -11,13 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from hume_turtle.released.archives import open_archive, open_array, unpacked
-from hume_turtle.released.layouts import Imported, matching, new_files, translation
+from hume_turtle.released.layouts import Imported, matching, translation
 from hume_turtle.storage.embeddings import (
     embedding_path,
     file_statistics,
     labels_path,
     write_sidecar,
 )
+from hume_turtle.storage.files import new_files
 
 SPLITS = {"train": "train", "test": "test", "traintest": "all"}
 EMBEDDING = re.compile(r"(?:.*/)?representations/([^/]+)/([^/]+?)(traintest|train|test)(_l2)?\.npy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from torch.nn.utils import parametrizations
 from hume_turtle.checks import check_choice
 from hume_turtle.released.archives import as_matrix, open_archive, read_checkpoint, unpacked
 from hume_turtle.released.embeddings import import_hume_embeddings
-from hume_turtle.released.layouts import Imported, matching, new_files, translation
+from hume_turtle.released.layouts import Imported, matching, space_names, translation
 from hume_turtle.released.pickles import MAX_PICKLE, read_number
 from hume_turtle.released.tasks import Task, task_path
+from hume_turtle.storage.files import new_files
 
-HUME_TASK = re.compile(r"(?:.*/)?([^/_]+)_([^/_]+)/([^/]+)/linear_task_(\d+)\.pt")
+HUME_TASK = re.compile(r"(?:.*/)?([^/]{1,127}_[^/]{1,127})/([^/]+)/linear_task_(\d+)\.pt")
 HUME_SCORE = re.compile(r"(?:.*/)?results_\d+\.pickle")  # beside linear_task_<seed>.pt
-TURTLE_TASK = re.compile(r"(?:.*/)?([1-9])space/([^/]+)/([^/]+)\.pt")
+TURTLE_TASK = re.compile(r"(?:.*/)?([1-9])space/([^/]{1,255})/([^/]+)\.pt")
 KINDS = ("hume-embeddings", "hume-tasks", "turtle-tasks")
 
 ORTHONORMAL = 1e-3  # largest error of W Wᵀ: float32 rounding is a hundredth of it
@@ -49,7 +51,7 @@ def import_released(
       `weight` (C, d_k) and `bias` (C,), to saved tasks called `imported.npz`.
 
     rename: {theirs: ours} for names of datasets and spaces that are not the documented ones; a new
-        name may be renamed to itself.
+        name may be renamed to itself. Names may hold `_`, which also joins them (`space_names`).
 
     Raises FileNotFoundError if there is no archive; ValueError for an unknown kind or name, an
     archive that is unsafe, incomplete or of another layout, rows that are not orthonormal, and
@@ -65,9 +67,10 @@ def import_released(
     with open_archive(archive) as opened:
         found, notes = matching(opened, [layout], archive, beside)
         named = [identify(match) for _, match in found]
-        datasets, spaces = [d for _, d, _, _ in named], [s for *_, names, _ in named for s in names]
+        names = space_names(archive, [folder for *_, folder, _ in named], rename or {})
+        datasets, spaces = [dataset for _, dataset, *_ in named], chain(*names.values())
         ours = translation(archive, datasets, spaces, rename or {})
-        tasks = [(m, ours[d], tuple(ours[s] for s in names)) for m, d, names, _ in named]
+        tasks = [(m, ours[d], tuple(ours[s] for s in names[f])) for m, d, f, _ in named]
         seeds = [seed for *_, seed in named]
         places = [task_path(d, m, spaces, seed) for (m, d, spaces), seed in zip(tasks, seeds)]
         size = sum(info.file_size for info, _ in found)  # a state is no smaller than its weights
@@ -82,19 +85,16 @@ def import_released(
     return Imported([Path(output, place) for place in places], notes)
 
 
-# From a member's name: method, dataset, spaces and seed, the names the authors'.
-def hume_member(match: re.Match) -> tuple[str, str, list[str], str]:
-    phi1, phi2, dataset, seed = match.groups()
+# From a member's name: method, dataset, the folder of its spaces with their number, and seed.
+def hume_member(match: re.Match) -> tuple[str, str, tuple[str, int], str]:
+    spaces, dataset, seed = match.groups()
     method = "hume-transductive" if "/transductive/" in f"/{match[0]}" else "hume"
-    return method, dataset, [phi1, phi2], str(int(seed))
+    return method, dataset, (spaces, 2), str(int(seed))
 
 
-def turtle_member(match: re.Match) -> tuple[str, str, list[str], str]:
-    count, spaces, dataset = int(match[1]), match[2], match[3]
-    names = [spaces] if count == 1 else spaces.split("_")
-    if len(names) != count:
-        raise ValueError(f"member {match[0]!r} names {len(names)} spaces, not {count}")
-    return "turtle", dataset, names, "imported"
+def turtle_member(match: re.Match) -> tuple[str, str, tuple[str, int], str]:
+    count, spaces, dataset = match.groups()
+    return "turtle", dataset, (spaces, int(count)), "imported"
 
 
 def read_score(archive: zipfile.ZipFile, task: zipfile.ZipInfo, folder: Path) -> float | None:
@@ -113,7 +113,7 @@ def read_score(archive: zipfile.ZipFile, task: zipfile.ZipInfo, folder: Path) ->
         with unpacked(archive, info, folder) as path:
             return read_number(path.read_bytes(), "CV_Score")
     except ValueError as error:
-        advice = "without it in the archive, `evaluate` computes the score"
+        advice = "without it in the archive, `evaluate-tasks` computes the score"
         raise ValueError(f"member {name!r} is not a score: {error}; {advice}") from error
 
 

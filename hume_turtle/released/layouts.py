@@ -1,32 +1,23 @@
-"""How the authors' released archives are laid out and named, and how an import writes its files.
+"""How the authors' released archives are laid out and named.
 
 Sources: the READMEs of https://github.com/mlbio-epfl/hume and https://github.com/mlbio-epfl/turtle
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
 import zipfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from hume_turtle.storage.embeddings import part
-from hume_turtle.storage.names import slug
+from hume_turtle.storage.names import reported_sizes, slug
 
 # The authors' names to ours, and which of ours there are. HUME's archive is documented for MoCo and
 # DINO only, and not for CIFAR-100-20: other names need `rename`.
 DATASETS = {
-    **{name: name for name in ("food101", "cifar10", "cifar100", "birdsnap", "sun397", "cars")},
-    **{name: name for name in ("aircraft", "dtd", "pets", "caltech101", "flowers", "mnist")},
-    **{name: name for name in ("fer2013", "stl10", "eurosat", "resisc45", "gtsrb", "kitti")},
-    **{name: name for name in ("country211", "pcam", "ucf101", "kinetics700", "clevr")},
-    **{name: name for name in ("hatefulmemes", "sst", "imagenet")},
+    **{name: name for name in reported_sizes()},
     "cifar10020": "cifar100-20",
     "imagenet1000": "imagenet",
 }
@@ -113,39 +104,40 @@ def matching(
     return found, [f"skipped {len(skipped)} other members: {skipped[0]!r}, …"] if skipped else []
 
 
-@contextmanager
-def new_files(
-    root: str | Path, places: Sequence[Path], overwrite: bool = False, size: int = 0
-) -> Iterator[Path]:
-    """A temporary folder whose files move to `root` when the block ends without an error.
+def space_names(
+    archive: str | Path, folders: Iterable[tuple[str, int]], rename: Mapping[str, str]
+) -> dict[tuple[str, int], list[str]]:
+    """The authors' names of the spaces that folders are named after, joined by `_`.
 
-    The block writes every file of `places`, paths relative to `root`, to the same path under the
-    temporary folder, which is on the same disk. After an error in the block every file under
-    `root` is what it was.
+    A name may hold `_` too. Where a folder can be split in several ways, the names are those of
+    the one way in which all are known or renamed.
 
-    overwrite: replace existing files instead of refusing.
-    size: bytes that the block may write.
-    Raises ValueError before the block if a file already exists, two places are the same or the
-    disk has too little free space.
+    folders: their names and of how many spaces they are.
+    Raises ValueError, with all that were found, where there is no such way or more than one.
     """
-    root = Path(root).absolute()
-    twice = [str(place) for place, count in Counter(places).items() if count > 1]
-    if twice:
-        raise ValueError(f"more than one member would become {', '.join(twice)}")
-    refuse_existing(root, places, overwrite)
-    near = next(folder for folder in (root, *root.parents) if folder.is_dir())
-    free = shutil.disk_usage(near).free
-    if size > free:
-        raise ValueError(f"the import needs {size} bytes, but {near} has {free} free")
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=near) as folder:
-        yield Path(folder)
-        refuse_existing(root, places, overwrite)  # other programs may have written meanwhile
-        for place in places:
-            (root / place).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(Path(folder, place), root / place)
+    ways = {(joined, count): _ways(joined, count, rename) for joined, count in folders}
+    if faults := sorted({folder for folder, found in ways.items() if len(found) != 1}):
+        every = str(sorted({joined for joined, _ in ways}))[1:-1]
+        unclear = ", ".join(f"{joined!r} into {count}" for joined, count in faults)
+        raise ValueError(
+            f"{archive} has unknown names: found spaces joined by _ {every}; no single way to "
+            f"split {unclear} known ones: pass --rename THEIRS=OURS for each name that is not known"
+        )
+    return {folder: found[0] for folder, found in ways.items()}
 
 
-def refuse_existing(root: Path, places: Sequence[Path], overwrite: bool) -> None:
-    for path in (root / place for place in places):
-        if path.is_dir() or (os.path.lexists(path) and not overwrite):
-            raise ValueError(f"{path} already exists; pass --overwrite (overwrite=True)")
+def _ways(joined: str, count: int, rename: Mapping[str, str]) -> list[list[str]]:
+    parts = joined.split("_")
+    if count in (1, len(parts)):  # known or not: `translation` says so
+        return [[joined] if count == 1 else parts]
+    return list(_splits(parts, count, rename))
+
+
+def _splits(parts: list[str], count: int, rename: Mapping[str, str]) -> Iterator[list[str]]:
+    """Every way to join the parts to `count` names that are known or renamed."""
+    if not count and not parts:
+        yield []
+    for size in range(1, len(parts) + 1) if count else ():
+        name = "_".join(parts[:size])
+        if name in {*SPACES, *SPACES.values(), *rename}:
+            yield from ([name, *rest] for rest in _splits(parts[size:], count - 1, rename))

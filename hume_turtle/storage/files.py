@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -29,6 +32,45 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb", **options) -> Iterat
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def new_files(
+    root: str | Path, places: Sequence[str | Path], overwrite: bool = False, size: int = 0
+) -> Iterator[Path]:
+    """A temporary folder whose files move to `root` when the block ends without an error.
+
+    The block writes every file of `places`, paths relative to `root`, to the same path under the
+    temporary folder, which is on the same disk. After an error in the block every file under
+    `root` is what it was.
+
+    overwrite: replace existing files instead of refusing.
+    size: bytes that the block may write.
+    Raises ValueError before the block if a file already exists, two places are the same or the
+    disk has too little free space.
+    """
+    root = Path(root).absolute()
+    twice = [str(place) for place, count in Counter(places).items() if count > 1]
+    if twice:
+        raise ValueError(f"more than one file would become {', '.join(twice)}")
+    refuse_existing(root, places, overwrite)
+    near = next(folder for folder in (root, *root.parents) if folder.is_dir())
+    free = shutil.disk_usage(near).free
+    if size > free:
+        raise ValueError(f"{size} bytes are needed, but {near} has {free} free")
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=near) as folder:
+        yield Path(folder)
+        refuse_existing(root, places, overwrite)  # other programs may have written meanwhile
+        for place in places:
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(Path(folder, place), root / place)
+
+
+def refuse_existing(root: Path, places: Sequence[str | Path], overwrite: bool) -> None:
+    """Raise ValueError for a file that exists, unless it is to be replaced, and for a folder."""
+    for path in (root / place for place in places):
+        if path.is_dir() or (os.path.lexists(path) and not overwrite):
+            raise ValueError(f"{path} already exists; pass --overwrite (overwrite=True)")
 
 
 def file_sha256(path: Path) -> str:

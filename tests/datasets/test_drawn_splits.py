@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -187,3 +188,18 @@ def test_fewer_files_than_the_papers_still_part(tmp_path):
     assert np.bincount(test.labels).tolist() == [2, 2]
     with pytest.warns(UserWarning, match="'eurosat'.*has 8 images"):
         load_dataset("eurosat", "train", tmp_path)
+
+
+def test_images_labels_and_classes_that_are_gone_are_one_line(tmp_path):
+    for make in (caltech101, kitti, clevr):
+        make(tmp_path)
+    (tmp_path / "Kitti/raw/training/label_2/000003.txt").unlink()
+    shutil.rmtree(tmp_path / "clevr/CLEVR_v1.0/images/train")
+    shutil.rmtree(tmp_path / "caltech101/101_ObjectCategories/BACKGROUND_Google")
+    for name, fault in (
+        ("kitti", "000003.txt is missing"),
+        ("clevr", "no images in CLEVR_v1.0/images/train"),
+        ("caltech101", "caltech101 cannot be read"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=rf"dataset '{name}'.*{fault}"):
+            BUILDERS[name]("train", tmp_path, False)

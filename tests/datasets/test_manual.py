@@ -314,3 +314,34 @@ def test_a_face_of_another_size_is_reported_with_its_line(tmp_path):
 def test_a_pixel_out_of_range_is_refused(value):
     with pytest.raises(ValueError, match="not 2304 pixels"):
         manual.face(" ".join(["0"] * 2303 + [value]), "here")
+
+
+@pytest.mark.parametrize("file", ["devkit/cars_meta.mat", "devkit/cars_train_annos.mat"])
+def test_cut_annotations_of_cars_are_one_line(cars, file):
+    (cars / file).write_bytes((cars / file).read_bytes()[:150])
+    with pytest.raises(ValueError, match=rf"dataset 'cars': .*{file}.* cannot be read"):
+        load_dataset("cars", "train", cars.parent)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content"),
+    [
+        ("fer2013", "fer2013.csv", "emotion,pix"),
+        ("hatefulmemes", "train.jsonl", '{"img": "img/1.png", "label": 1}\n{"img": "im'),
+        ("ucf101", "ucfTrainTestlist/classInd.txt", "1 ApplyEyeMakeup\n2"),
+        ("imagenet", "meta.bin", "PK"),
+        ("imagenet", "ILSVRC2012_devkit_t12/data/meta.mat", "MATLAB 5.0"),
+    ],
+)
+def test_a_list_that_was_cut_short_is_one_line(tmp_path, name, file, content):
+    folder = tmp_path / name
+    touch(
+        folder, "train/n01/1.JPEG", *(f"ucfTrainTestlist/{s}list01.txt" for s in ("train", "test"))
+    )
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_text(content)
+    place = folder / "ILSVRC2012_devkit_t12/data" if file.endswith("meta.mat") else folder / file
+    with pytest.raises(ValueError, match="cut short; remove it and fetch it again") as caught:
+        load_dataset(name, "train", tmp_path)
+    assert str(caught.value).startswith(f"dataset '{name}': {place} cannot be read")
+    assert "\n" not in str(caught.value)

@@ -7,9 +7,10 @@ import warnings
 import numpy as np
 import pytest
 
-from hume_turtle.datasets import drawn_splits, registry, torchvision_sets
+from hume_turtle.datasets import drawn_splits, torchvision_sets
 from hume_turtle.datasets.images import ImageDataset
-from hume_turtle.datasets.registry import check_counts, reported_sizes
+from hume_turtle.datasets.registry import check_counts
+from hume_turtle.storage.names import reported_sizes
 
 
 def dataset(name: str, split: str, n: int, n_classes: int) -> ImageDataset:
@@ -48,16 +49,3 @@ def test_what_has_no_fixed_count_gives_no_warning(name, silent):
 def test_adapters_have_the_reported_names(module):
     extra = {"cifar100-20", "stl10-unlabelled"}  # HUME's, and what its MoCo learns from
     assert set(module.BUILDERS) - extra <= set(reported_sizes())
-
-
-def test_an_installed_package_reads_its_own_copy(tmp_path, monkeypatch):
-    package = tmp_path / "site-packages" / "hume_turtle"
-    (package / "reported").mkdir(parents=True)
-    copy = package / "reported" / "dataset_sizes.csv"
-    copy.write_text("dataset,classes,train,test\nshapes,2,30,10\n")
-    monkeypatch.setattr(registry, "__file__", str(package / "datasets" / "registry.py"))
-    reported_sizes.cache_clear()
-    assert reported_sizes() == {"shapes": {"classes": 2, "train": 30, "test": 10}}
-    monkeypatch.undo()
-    reported_sizes.cache_clear()
-    assert len(reported_sizes()) == 26

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -104,6 +105,75 @@ def test_an_incomplete_dataset_is_reported(name, file, tmp_path):
     (tmp_path / file).unlink()
     with pytest.raises(FileNotFoundError, match=rf"{name}.*--download"):
         BUILDERS[name]("train", tmp_path, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("food101", "food-101/meta/train.json"),
+        ("cifar10", "cifar-10-batches-py/data_batch_3"),
+        ("cifar100-20", "cifar-100-python/train"),
+        ("mnist", "MNIST/raw/train-labels-idx1-ubyte"),
+        ("aircraft", "fgvc-aircraft-2013b/data/images_variant_trainval.txt"),
+        ("aircraft", "fgvc-aircraft-2013b/data/variants.txt"),
+        ("dtd", "dtd/dtd/labels/val1.txt"),
+        ("pets", "oxford-iiit-pet/annotations/trainval.txt"),
+        ("flowers", "flowers-102/imagelabels.mat"),
+        ("flowers", "flowers-102/setid.mat"),
+        ("stl10", "stl10_binary/train_X.bin"),
+        ("sun397", "SUN397/Training_01.txt"),
+        ("sun397", "SUN397/ClassName.txt"),
+        ("pcam", "pcam/camelyonpatch_level_2_split_valid_x.h5"),
+        ("pcam", "pcam/camelyonpatch_level_2_split_train_y.h5"),
+    ],
+)
+def test_a_file_that_was_cut_short_is_one_line(name, file, tmp_path):
+    if name == "pcam":
+        pytest.importorskip("h5py")
+    TREES[name](tmp_path)
+    content = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="cut short; remove it and fetch it again") as caught:
+        BUILDERS[name]("train", tmp_path, False)
+    place = tmp_path / SOURCES[name].folder
+    assert str(caught.value).startswith(f"dataset '{name}': {place}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("food101", "food-101/images/churros/10.jpg"),
+        ("aircraft", "fgvc-aircraft-2013b/data/images/0000030.jpg"),
+        ("dtd", "dtd/dtd/images/banded/banded_0020.jpg"),
+        ("pets", "oxford-iiit-pet/images/Abyssinian_10.jpg"),
+        ("flowers", "flowers-102/jpg/image_00001.jpg"),
+        ("sun397", "SUN397/y/yard/sun_aaa.jpg"),
+    ],
+)
+def test_an_image_that_a_list_names_is_missing_before_any_is_opened(name, file, tmp_path):
+    TREES[name](tmp_path)
+    (tmp_path / file).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{name}.*{Path(file).name} is missing.*--downl"):
+        BUILDERS[name]("train", tmp_path, False)
+
+
+def test_a_download_with_a_wrong_checksum_says_which_where_and_what_to_do(tmp_path, monkeypatch):
+    def download(self):
+        raise RuntimeError("File not found or corrupted.")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST.download", download)
+    with pytest.raises(RuntimeError, match=rf"'mnist' cannot be .* to {tmp_path} .*corrupted.*rem"):
+        BUILDERS["mnist"]("test", tmp_path, True)
+
+
+def test_a_network_that_is_away_is_no_damaged_file(tmp_path, monkeypatch):
+    def download(self):
+        raise URLError("no route")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST.download", download)
+    with pytest.raises(URLError):
+        BUILDERS["mnist"]("test", tmp_path, True)
 
 
 def test_download_lets_torchvision_fetch_what_is_missing(tmp_path, monkeypatch):

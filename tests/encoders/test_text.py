@@ -141,7 +141,7 @@ def test_the_choices_of_prompts():
     assert {name: prompts[:1] for name, prompts in first["plain"].items()} == PLAIN
     assert [len(first["plain"][name]) for name in ("imagenet", "kitti", "mnist")] == [1, 1, 1]
     assert len(prompts_for("fer2013", ["surprise"], "plain")[0]) == 3  # its three names
-    assert first["turtle"].pop("mnist") == ["0"]
+    assert first["turtle"].pop("mnist") == ["doughnut"]
     assert first["published"].pop("mnist") == ['a photo of the number: "0".']
     assert first["turtle"] == first["published"]
     for choice in text.CHOICES:

@@ -308,11 +308,11 @@ def test_published_accuracy_with_both():
 def test_published_accuracy_of_a_cold_start(names, published):
     """Seeds differ, so the means are compared.
 
-    A seed's standard deviation is 0.25 points (both programs' in both spaces), and that of the
-    difference of two means of three 0.2: the tolerance is four of them.
+    Over both programs and both cases a seed's standard deviation is 0.34 points, and that of the
+    difference of two means of three seeds 0.28: the tolerance is four of these.
     """
     found = published_accuracies(names, range(3), warm_start=False)
-    assert np.mean(found) == pytest.approx(np.mean(published), abs=0.8)
+    assert np.mean(found) == pytest.approx(np.mean(published), abs=1.1)
 
 
 @pytest.mark.parametrize("n_spaces", [1, 2, 3])

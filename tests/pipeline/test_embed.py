@@ -258,7 +258,7 @@ def test_texts_have_the_precision_of_the_images_and_the_chosen_prompts(
     assert texts(**half) == ([torch.float16] * 2, published)
     assert texts(**half) == ([], [])  # kept
     assert texts() == ([torch.float32] * 2, published)
-    assert texts(prompts="turtle")[1] == ["0", "1"]
+    assert texts(prompts="turtle")[1] == ["doughnut", "linear"]
     assert texts(prompts="plain")[1] == ["a photo of a 0.", "a photo of a 1."]
     assert texts(prompts="plain") == ([], [])
 

@@ -44,7 +44,10 @@ PARAMS = {
             "phi2": ["two"],
             "settings": {"n_runs": 3, "outer_steps": 4, "inner_steps": 3, "n_subsets": 1},
             "runs_at_once": 2,
-            "variants": {"inductive": {"split": "train"}, "transductive": {"split": "all"}},
+            "variants": {
+                "inductive": {"split": "train", "seeds": [0, 3]},
+                "transductive": {"split": "all", "seeds": [3]},
+            },
         },
     },
     "selection": {
@@ -109,7 +112,7 @@ def files(folder) -> dict[str, bytes]:
 
 def test_a_finished_stage_has_nothing_to_do(suite, fitted):
     fit.run(suite, "blobs")
-    assert fitted == {"Turtle": 2 * 2 + 2 * 2, "Hume": 2 * 2 * 3}  # the grid; both regimes
+    assert fitted == {"Turtle": 2 * 2 + 2 * 2, "Hume": 3 * 3}  # the grid; both regimes
     made = files(suite.data)
     assert not list(suite.data.rglob("runs/*/*"))  # the blocks of runs are joined
     fitted.clear()
@@ -175,16 +178,16 @@ def test_a_fit_is_made_anew_where_its_inputs_changed(suite, fitted):
     fitted.clear()
     suite.params["fit"]["hume"]["settings"]["gamma"] = 5.0
     fit.run(suite, "blobs")
-    assert fitted == {"Hume": 12}
+    assert fitted == {"Hume": 9}
     fitted.clear()
     (_, rows), _ = draw(60, seed=2)
     save_embedding(suite.data / "embeddings", "blobs", "train", rows, Space("two"))
     fit.run(suite, "blobs")
-    assert fitted == {"Turtle": 2 + 2, "Hume": 12}  # not those in space one alone
+    assert fitted == {"Turtle": 2 + 2, "Hume": 9}  # not those in space one alone
     fitted.clear()
     (suite.data / "code" / "fit").write_text("changed")
     fit.run(suite, "blobs")
-    assert fitted == {"Turtle": 8, "Hume": 12}
+    assert fitted == {"Turtle": 8, "Hume": 9}
 
 
 def test_fits_that_the_suite_no_longer_has_stay_and_are_not_read(suite):
@@ -255,3 +258,10 @@ def test_date_and_hardware_are_recorded_beside_fits(suite):
     fit.run(suite, "blobs")
     (path, *_) = suite.data.glob("fits/blobs/turtle-cold/one/made.json")
     assert set(json.loads(path.read_text())) == {"date", "hardware"}
+
+
+def test_fits_that_would_share_runs_are_refused(suite):
+    suite.params["fit"]["hume"]["variants"]["inductive"]["seeds"] = [2, 0]
+    with pytest.raises(ValueError, match=r"hume-inductive: seeds \[2, 0\] of 3 runs each"):
+        fit.run(suite, "blobs")
+    assert not (suite.data / "fits").exists()

@@ -104,7 +104,7 @@ def test_undocumented_names_are_renamed_or_refused(tmp_path, arrays):
     for name, content in expected.items():
         assert found[name] == content or name.endswith(".json")  # which names the source
     renaming = {**rename, "dinov2_vitg14": "moco"}  # as mocov2 is called here
-    with pytest.raises(ValueError, match=r"more than one member"):
+    with pytest.raises(ValueError, match=r"more than one file"):
         import_hume_embeddings(archive, tmp_path / "twice", rename=renaming)
     assert not (tmp_path / "twice").exists()
 
@@ -147,7 +147,7 @@ HUGE = np.full((5, 4), 1e300)  # not finite in float32
         (bad(targets("cifar10020", "test"), np.ones(6, int)), "6"),
         (bad(targets("cifar10020", "test"), np.ones(5)), "dtype float64"),
         (bad(member("dino", "cifar10020", "test"), np.ones((5, 4), int)), "dtype int64"),
-        (bad(member("moco", "cifar10020", "test"), np.ones((5, 4))), "more than one member"),
+        (bad(member("moco", "cifar10020", "test"), np.ones((5, 4))), "more than one file"),
         (bad("b/" + member("dino", "cifar10020", "test"), np.ones((5, 4))), "different folders"),
         (lambda arrays: arrays.clear(), "no member of the layout"),
     ],

@@ -117,6 +117,39 @@ def test_turtle_fits_label_the_same_rows_after_the_import(tmp_path, blobs):
         np.testing.assert_array_equal(task.predict(rows), expected)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "folder", "rename", "spaces"),
+    [
+        ("turtle-tasks", TURTLE, "my_clip_dinov2", {"my_clip": "clip"}, "clip+dinov2-vit-g-14"),
+        ("turtle-tasks", TURTLE, "dinov2_a_b_c", {"a_b_c": "x"}, "dinov2-vit-g-14+x"),
+        ("turtle-tasks", TURTLE, "a_b_c", {"a_b": "x", "c": "y"}, "x+y"),
+        ("hume-tasks", HUME.format(1), "moco_v2_dino", {"moco_v2": "moco"}, "moco+dino"),
+        ("hume-tasks", HUME.format(1), "mocov2_dino_s_16", {"dino_s_16": "dino"}, "moco+dino"),
+    ],
+)
+def test_names_that_hold_what_joins_them(tmp_path, kind, name, folder, rename, spaces):
+    joined = name.replace("clipvitL14_dinov2", folder).replace("moco_dino", folder)
+    content = checkpoint(phis() if kind == "turtle-tasks" else state())
+    archive = write_zip(tmp_path / "a.zip", {joined: content})
+    with pytest.raises(ValueError, match=rf"unknown names: found spaces .*'{folder}'.*--rename"):
+        import_released(kind, archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (path,) = import_released(kind, archive, tmp_path / "out", rename=rename).paths
+    assert path.parent.name == spaces
+
+
+def test_joined_names_that_can_be_split_in_two_ways(tmp_path):
+    members = {TURTLE.replace("clipvitL14_dinov2", "a_b_c"): checkpoint(phis())}
+    archive = write_zip(tmp_path / "a.zip", members | {TURTLE: checkpoint(phis())})
+    rename = {name: name for name in ("a", "b_c", "a_b", "c")}
+    with pytest.raises(ValueError, match=r"'a_b_c', 'clipvitL14_dinov2'; no single way .*'a_b_c'"):
+        import_released("turtle-tasks", archive, tmp_path / "out", rename=rename)
+    del rename["a_b"]
+    with pytest.raises(ValueError, match=r"has no 'c' to rename"):
+        import_released("turtle-tasks", archive, tmp_path / "out", rename=rename)
+    assert not (tmp_path / "out").exists()
+
+
 def state(dim=6, n_classes=3, **changes):
     return {**layer(dim, n_classes).state_dict(), **changes}
 
@@ -216,10 +249,12 @@ def test_archives_of_another_layout(tmp_path, kind):
     with pytest.raises(ValueError, match=r"layout"):
         import_released(kind, archive, tmp_path / "out")
     odd = TURTLE.replace("clipvitL14_dinov2", "a_b_c")
-    with pytest.raises(ValueError, match=r"3 spaces, not 2"):
+    with pytest.raises(
+        ValueError, match=r"found .* 'a_b_c'; no single way to split 'a_b_c' into 2"
+    ):
         import_released("turtle-tasks", write_zip(tmp_path / "x.zip", {odd: b""}), tmp_path / "out")
     twins = {"a/" + TURTLE: checkpoint(phis()), "b/" + TURTLE: checkpoint(phis())}
-    with pytest.raises(ValueError, match=r"more than one member"):
+    with pytest.raises(ValueError, match=r"more than one file"):
         import_released("turtle-tasks", write_zip(tmp_path / "x.zip", twins), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -254,7 +289,7 @@ def test_scores_of_other_things_are_refused_with_what_to_do(tmp_path):
         with pytest.raises(ValueError, match=match) as found:
             import_released("hume-tasks", archive, tmp_path / "out")
         assert name in str(found.value)
-        assert "without it in the archive, `evaluate` computes the score" in str(found.value)
+        assert "without it in the archive, `evaluate-tasks` computes the score" in str(found.value)
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "out").exists()
 
