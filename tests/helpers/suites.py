@@ -333,9 +333,7 @@ def laptop(folder: Path) -> Path:
         params["threads"] = 2
         params["embed"]["weights"] = "random"
         params["embed"]["extraction"] |= {"batch_size": 2, "workers": 0, "device": "cpu"}
-        grid = {"warm_start": [True, False], "inner_lr": [0.001, 0.01]}
-        params["fit"]["turtle"]["settings"] = {"outer_steps": 50}
-        params["fit"]["turtle"]["variants"]["selected"]["grid"] = grid
+        params["fit"]["turtle"]["variants"]["warm"]["settings"]["outer_steps"] = 50
         params["baselines"]["n_init"] = 1
     return folder
 
