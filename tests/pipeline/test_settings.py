@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from hume_turtle.estimators.turtle import Turtle
+from hume_turtle.pipeline.embed import options_of, prompts
 from hume_turtle.pipeline.settings import Settings
 from tests.pipeline.test_kept import PARAMS
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -70,3 +74,38 @@ def test_what_would_be_ignored_or_fail_late_is_refused(suite, change, message):
     change(suite.params)
     with pytest.raises(ValueError, match=message):
         suite.check()
+
+
+@pytest.mark.parametrize("name", ["turtle", "hume"])
+def test_the_papers_suites_have_the_published_baselines_and_scale(name):
+    suite = Settings.open(ROOT / "suites" / name)
+    section = suite.params["baselines"]
+    assert [section[key] for key in ("seeds", "n_init", "max_iter")] == [[42], 10, 1000]
+    assert section["probe"] == "published"
+    assert suite.params["embed"]["scale"] == "none"
+
+
+def test_turtles_suite_is_as_published():
+    suite = Settings.open(ROOT / "suites" / "turtle")
+    methods = suite.methods
+    assert suite.settings("turtle-cold", "pets") == {}
+    assert suite.settings("turtle-warm", "pets") == {"warm_start": True}
+    chosen = ["inner_lr", "outer_lr", "warm_start"]
+    assert sorted(methods["turtle-selected"].grid) == chosen
+    for name in chosen:  # so that the selected fit can be the default's
+        assert getattr(Turtle(2), name) in methods["turtle-selected"].grid[name]
+    assert {method.split for method in methods.values()} == {"train"}
+    precision = {space: options_of(suite, space)["precision"] for space in suite.space_names}
+    assert {space for space in precision if precision[space] == "fp32"} == {"dinov2-vit-g-14"}
+    assert prompts(suite) == "turtle"
+
+
+def test_humes_suite_is_as_published():
+    suite = Settings.open(ROOT / "suites" / "hume")
+    regimes = {key: m.split for key, m in suite.methods.items() if m.estimator == "hume"}
+    assert regimes == {"hume-inductive": "train", "hume-transductive": "all"}
+    for key in regimes:
+        assert suite.settings(key, "stl10") == {"n_runs": 100}
+        assert suite.settings(key, "imagenet")["n_runs"] == 1
+        assert suite.method_choices(key, "imagenet") == [("moco", "dino")]
+        assert len(suite.method_choices(key, "stl10")) == 3
