@@ -34,7 +34,7 @@ SHAPES = {  # what stands for two datasets, and their classes
     "shapes": ("disc", "square", "triangle"),
     "sizes": ("large", "small"),
 }
-QUICK_HUME = {"n_runs": 3, "outer_steps": 40, "inner_steps": 30, "n_subsets": 2, "inner_lr": 0.05}
+QUICK_HUME = {"n_runs": 3, "outer_steps": 20, "inner_steps": 30, "n_subsets": 2, "inner_lr": 0.05}
 
 
 def checkout(folder: Path) -> Path:
@@ -190,96 +190,86 @@ def turtle(folder: Path) -> Path:
     return folder
 
 
-RELEASED = {"stl10": 10, "cifar10": 10, "cifar10020": 20, "imagenet1000": 30}  # and classes
+def quick(params: dict) -> None:
+    """Make the HUME suite's fits and baselines quick, with several blocks of runs in a fit."""
+    params["threads"] = 2
+    params["fit"]["hume"] |= {"settings": QUICK_HUME, "runs_at_once": 2}
+    params["fit"]["hume"]["datasets"]["imagenet"] |= {"outer_steps": 5, "inner_steps": 5}
+    params["baselines"] |= {"n_init": 1, "probe": "quick"}
 
 
-def released_embeddings(path: Path, datasets: Iterable[str] = RELEASED) -> Path:
-    """A zip in the layout of the embeddings that HUME's authors released: blobs.
-
-    In four spaces, the joined splits beside the parts, and MoCo's rows of unit length too. ImageNet
-    has two spaces, and labels of its test split alone.
-    """
-    rng = np.random.default_rng(0)
-    widths = {"mocov2": 64, "bit": 48, "clip": 40, "dino": 56}
+def import_embeddings(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Import a zip in the layout of the embeddings that HUME's authors released."""
+    path = folder.with_name(f"{folder.name}-data.zip")
     with zipfile.ZipFile(path, "w") as archive:
-
-        def put(name: str, array: np.ndarray) -> None:
+        for name, array in arrays.items():
             with archive.open(f"data/{name}.npy", "w") as file:
                 np.save(file, array)
-
-        for dataset in datasets:
-            large = dataset == "imagenet1000"
-            spaces = ("mocov2", "dino") if large else tuple(widths)
-            labels = rng.integers(0, RELEASED[dataset], 420)
-            parts = {"train": labels[:300], "test": labels[300:], "traintest": labels}
-            for split in ["test"] if large else parts:
-                put(f"labels/{dataset}{split}_targets", parts[split])
-            for space in spaces:
-                centres = rng.normal(size=(RELEASED[dataset], widths[space]))
-                rows = centres[labels] + 0.5 * rng.normal(size=(420, widths[space]))
-                rows = rows.astype(np.float32)
-                cut = {"train": rows[:300], "test": rows[300:], "traintest": rows}
-                for split, part in cut.items():
-                    put(f"representations/{space}/{dataset}{split}", part)
-                    if space == "mocov2":
-                        unit = part / np.linalg.norm(part, axis=1, keepdims=True)
-                        put(f"representations/{space}/{dataset}{split}_l2", unit)
-    return path
-
-
-def import_embeddings(folder: Path, archive: Path) -> None:
-    command = (sys.executable, "-m", "hume_turtle.cli", "import", "hume-embeddings", str(archive))
+    command = (sys.executable, "-m", "hume_turtle.cli", "import", "hume-embeddings", str(path))
     run(folder, *command, "--output", "data/hume")
+
+
+RELEASED = {"stl10": 10, "cifar10": 10, "cifar10020": 20, "imagenet1000": 30}  # and classes
+ROWS = {"train": slice(300), "test": slice(300, None), "traintest": slice(None)}
+
+
+def released_arrays() -> dict[str, np.ndarray]:
+    """Blobs in four spaces, joined splits beside their parts, MoCo's rows of unit length too.
+
+    ImageNet has two spaces, and labels of its test split alone.
+    """
+    rng, arrays = np.random.default_rng(0), {}
+    for dataset, classes in RELEASED.items():
+        widths, labelled = {"mocov2": 64, "bit": 48, "clip": 40, "dino": 56}, ROWS
+        if dataset == "imagenet1000":
+            widths, labelled = {"mocov2": 64, "dino": 56}, ("test",)
+        labels = rng.integers(0, classes, 420)
+        for split in labelled:
+            arrays[f"labels/{dataset}{split}_targets"] = labels[ROWS[split]]
+        for space, width in widths.items():
+            centres = rng.normal(size=(classes, width))
+            rows = centres[labels] + 0.5 * rng.normal(size=(420, width))
+            unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+            for split, part in ROWS.items():
+                name = f"representations/{space}/{dataset}{split}"
+                arrays[name] = rows[part].astype(np.float32)
+                if space == "mocov2":
+                    arrays[f"{name}_l2"] = unit[part].astype(np.float32)
+    return arrays
 
 
 def released(folder: Path) -> Path:
     """The HUME suite with the released embeddings imported, and no image."""
     checkout(folder)
+    import_embeddings(folder, released_arrays())
     with changed(folder, "hume") as params:
         params["classes"]["imagenet"] = RELEASED["imagenet1000"]
-        params["threads"] = 2
-        params["fit"]["hume"] |= {"settings": QUICK_HUME, "runs_at_once": 2}
-        params["fit"]["hume"]["datasets"]["imagenet"] |= {"outer_steps": 5, "inner_steps": 5}
-        params["baselines"] |= {"n_init": 1, "probe": "quick"}
-    archive = released_embeddings(folder.with_name(f"{folder.name}-data.zip"))
-    import_embeddings(folder, archive)
+        quick(params)
     return folder
-
-
-def imagenet(root: Path) -> np.ndarray:
-    """Six images of each of five classes to train and four to test; the test labels (20,)."""
-    rng = np.random.default_rng(1)
-    for part, count in (("train", 6), ("val", 4)):
-        for number in range(5):
-            for i in range(count):
-                picture = draw("shapes", SHAPES["shapes"][number % 3], rng)
-                save(picture, root / "imagenet" / part / f"n{number:08}" / f"{i}.JPEG")
-    return np.repeat(np.arange(5), 4)
 
 
 def hume(folder: Path) -> Path:
     """The HUME suite with an image folder, and ImageNet, of which MoCo alone was imported."""
     checkout(folder)
-    root = folder / "data/images"
+    root, rng = folder / "data/images", np.random.default_rng(2)
     image_folders(root, ["shapes"])
-    rng = np.random.default_rng(2)
     for i in range(30):  # what MoCo learns from in place of the training images
         save(draw("shapes", SHAPES["shapes"][i % 3], rng), root / f"unlabelled/{i:02}.png")
-    labels = imagenet(root)
-    archive = folder.with_name(f"{folder.name}-moco.zip")
-    with zipfile.ZipFile(archive, "w") as file:
-        for split, n in (("train", 30), ("test", 20)):
-            with file.open(f"data/representations/mocov2/imagenet1000{split}.npy", "w") as member:
-                np.save(member, rng.normal(size=(n, 16)).astype(np.float32))
-        with file.open("data/labels/imagenet1000test_targets.npy", "w") as member:
-            np.save(member, labels)
-    import_embeddings(folder, archive)
+    arrays = {}
+    for split, part, count in (("train", "train", 6), ("test", "val", 4)):
+        for label in range(5):
+            for i in range(count):
+                picture = draw("shapes", SHAPES["shapes"][label % 3], rng)
+                save(picture, root / "imagenet" / part / f"n{label:08}" / f"{i}.JPEG")
+        rows = rng.normal(size=(5 * count, 16)).astype(np.float32)
+        arrays[f"representations/mocov2/imagenet1000{split}"] = rows
+    arrays["labels/imagenet1000test_targets"] = np.repeat(np.arange(5), 4)
+    import_embeddings(folder, arrays)
 
     small = {"size": 16, "epochs": 2, "warmup_epochs": 1, "batch_size": 10, "memory": 20}
     with changed(folder, "hume") as params:
         params["datasets"] = ["shapes", "imagenet"]
         params["classes"] = {"shapes": 3, "imagenet": 5}
-        params["threads"] = 2
         params["pretrain"] = {
             "seed": 0,
             "datasets": ["shapes"],
@@ -293,9 +283,7 @@ def hume(folder: Path) -> Path:
         }
         params["embed"]["weights"] = "random"
         params["embed"]["extraction"] |= {"batch_size": 8, "workers": 0, "device": "cpu"}
-        params["fit"]["hume"] |= {"settings": QUICK_HUME, "runs_at_once": 2}
-        params["fit"]["hume"]["datasets"]["imagenet"] |= {"outer_steps": 5, "inner_steps": 5}
-        params["baselines"] |= {"n_init": 1, "probe": "quick"}
+        quick(params)
     return folder
 
 

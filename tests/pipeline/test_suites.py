@@ -200,7 +200,7 @@ def test_the_hume_suite_runs_from_images_and_trains_moco(finished):
     folder, suite, _ = finished("hume")
     check_finished(folder, suite)
     networks = suite.data / "networks"
-    assert [path.name for path in networks.iterdir()] == ["moco-shapes.pt"]
+    assert [path.name for path in networks.glob("*.pt")] == ["moco-shapes.pt"]
     scores = suite.scores()
     assert splits_of(scores[scores["dataset"] == "shapes"]) == REGIMES | BASELINES
     imagenet = scores[scores["dataset"] == "imagenet"]
@@ -228,6 +228,7 @@ BASELINE = "parts/baselines/*/*.json"
 MOMENTS = {
     "turtle": [BLOCK, FIT, BASELINE],
     "hume": ["networks/*.pt", BLOCK, RUNS, BASELINE],
+    "released": [RUNS, FIT, BASELINE],
     "laptop": [BLOCK, FIT, "notebooks/*"],
 }
 
