@@ -24,8 +24,9 @@ both are set beside each, with both ways of matching the classes of their runs.
 are rounded to 0.1 and their spread is not reported. The default suite's steady fits (TURTLE, mean \
 accuracy above 95 %) make it 1.2 points of accuracy, 2.5 of ARI and 1.8 of NMI: two standard \
 deviations of the difference of two means over three seeds each. They are rounded down, so that a \
-missed number may be chance more easily than a met one. Unsteady fits spread further, and how far \
-HUME's votes of a hundred runs spread is not known: there, read the difference."""
+missed number may be chance more easily than a met one. Unsteady fits spread further (3.8, 4.7 and \
+3.0 where those above 90 % count too), and how far HUME's votes of a hundred runs spread is not \
+known: there, read the difference."""
 # Reported names to ours, where they differ.
 REPORTED_METHODS = {"supervised linear probe": "linear-probe"}
 REPORTED_METRICS = {"accuracy": "cluster_accuracy"}
