@@ -249,7 +249,10 @@ def released(folder: Path) -> Path:
 
 
 def hume(folder: Path) -> Path:
-    """The HUME suite with an image folder, and ImageNet, of which MoCo alone was imported."""
+    """The HUME suite with an image folder, and ImageNet, of which MoCo alone was imported.
+
+    Networks are small: MoCo trains for six steps, the others are timm's test models.
+    """
     checkout(folder)
     root, rng = folder / "data/images", np.random.default_rng(2)
     image_folders(root, ["shapes"])
@@ -282,7 +285,7 @@ def hume(folder: Path) -> Path:
             "dino": "timm:test_convnext.r160_in1k",
         }
         params["embed"]["weights"] = "random"
-        params["embed"]["extraction"] |= {"batch_size": 8, "workers": 0, "device": "cpu"}
+        params["embed"]["extraction"] |= {"batch_size": 2, "workers": 0, "device": "cpu"}
         quick(params)
     return folder
 
