@@ -30,8 +30,8 @@ def run(suite: Settings, dataset: str) -> None:
     """
     for key, method in suite.methods.items():
         known = signature(ESTIMATORS[method.estimator]).parameters
-        check_keys(f"{key}: settings", suite.settings(key, dataset), known)
-        check_keys(f"{key}: grid", method.grid or (), known)
+        check_keys(f"fit.{key}.settings", suite.settings(key, dataset), known)
+        check_keys(f"fit.{key}.grid", method.grid or (), known)
         check_seeds(key, method.seeds, suite.settings(key, dataset).get("n_runs", 1))
     folder = suite.data / "fits" / dataset
     folder.mkdir(parents=True, exist_ok=True) if suite.resumes else fresh_folder(folder)
