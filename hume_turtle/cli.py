@@ -142,6 +142,7 @@ def add_kmeans(commands) -> None:
     command.add_argument("--seed", **optional)
     command.add_argument("--n-init", **optional, help="starts, of which the best is kept")
     command.add_argument("--max-iter", **optional, help="iterations of a start at most")
+    command.add_argument("--device", default=argparse.SUPPRESS, help="by default cpu; auto, cuda")
     add_save(command)
     command.set_defaults(run="baselines.kmeans")
 

@@ -21,7 +21,7 @@ from hume_turtle.storage.files import refuse_existing
 def kmeans(options: argparse.Namespace) -> None:
     spaces = open_arrays(options.spaces, 2)
     refuse_existing(Path(), [options.save], options.overwrite)
-    names = ("seed", "n_init", "max_iter")
+    names = ("seed", "n_init", "max_iter", "device")
     given = {name: getattr(options, name) for name in names if hasattr(options, name)}
     labels = KMeansBaseline(options.classes, **given).fit(spaces).labels_
     write_labels(options.save, labels, range(options.classes))

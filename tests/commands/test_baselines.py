@@ -37,8 +37,8 @@ def test_kmeans(files, capsys, monkeypatch):
             super().__init__(n_classes)
 
     monkeypatch.setattr(baselines, "KMeansBaseline", Watched)
-    run(f"{KMEANS} --overwrite --max-iter 1000")
-    assert seen == [{"max_iter": 1000}]
+    run(f"{KMEANS} --overwrite --max-iter 1000 --device auto")
+    assert seen == [{"max_iter": 1000, "device": "auto"}]
 
 
 def test_probe(files, capsys):
