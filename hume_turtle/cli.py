@@ -284,7 +284,7 @@ def add_evaluate_tasks(commands) -> None:
 def add_plan(commands) -> None:
     command = commands.add_parser("plan", help="what a suite has and lacks, and how long it takes")
     command.add_argument("suite", nargs="?", default=".", help="folder of its params.yaml")
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    command.add_argument("--device", default="auto", help=DEVICE)
     command.set_defaults(run="suites.plan")
 
 

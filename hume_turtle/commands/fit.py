@@ -19,9 +19,9 @@ from hume_turtle.estimators.hume import Hume
 from hume_turtle.estimators.scores import cross_validation_score, generalization_score
 from hume_turtle.estimators.selection import select
 from hume_turtle.estimators.turtle import Turtle
+from hume_turtle.pipeline.fit import ESTIMATORS
 from hume_turtle.storage.files import new_files
 
-ESTIMATORS: dict[str, type[LabelingEstimator]] = {"turtle": Turtle, "hume": Hume}
 ELSEWHERE = ("n_classes", "seed")  # settings that --classes and --seeds give
 WORDS = {"true": True, "false": False, "none": None}
 

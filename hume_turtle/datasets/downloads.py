@@ -86,7 +86,7 @@ class OnDisk(NamedTuple):
     """What lies on disk of a dataset.
 
     Attributes:
-        state: "there", "missing", or "incomplete" where a person must repair it.
+        state: "there", "missing", or "incomplete" where a manual repair is required.
         fault: what is missing or half, with its path; empty where nothing is.
     """
 

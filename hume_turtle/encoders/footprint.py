@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hume_turtle.encoders import clip, timm_models
-from hume_turtle.encoders.registry import BUILDERS, LIBRARIES, load_encoder
+from hume_turtle.encoders.registry import BUILDERS, library_of
 
 BYTES = 4  # of a parameter in the files that timm and open_clip fetch: float32
 
@@ -43,8 +42,6 @@ class Footprint(NamedTuple):
 def footprint(name: str) -> Footprint:
     """Of an encoder of open_clip or timm. Raises ValueError for an unknown name."""
     library = library_of(name)
-    if library is None:  # raises for names that are unknown
-        load_encoder(name)
     with torch.device("meta"):  # open_clip moves its models to the device that it is told
         own = {"device": "meta"} if library is clip else {}
         encoder = library.build(name, None, "random", **own)
@@ -63,12 +60,6 @@ def count_flops(network: nn.Module, size: int) -> int:
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(image)
     return counter.get_total_flops()
-
-
-def library_of(name: str) -> ModuleType | None:
-    """The module of ours whose library has the encoder, or None."""
-    found = (m for m in LIBRARIES if name in m.MODELS or name.startswith(m.PREFIX))
-    return next(found, None)
 
 
 def is_trained_here(name: str) -> bool:

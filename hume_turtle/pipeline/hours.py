@@ -8,10 +8,11 @@ import torch
 
 from hume_turtle.core.precision import precision_name
 from hume_turtle.encoders.footprint import count_flops, footprint, is_trained_here
-from hume_turtle.estimators.hume import Hume
 from hume_turtle.estimators.turtle import Turtle
+from hume_turtle.evaluation.linear_probe import GRIDS
 from hume_turtle.pipeline import estimate
 from hume_turtle.pipeline.estimate import Machine, Work
+from hume_turtle.pipeline.fit import ESTIMATORS
 from hume_turtle.pipeline.inventory import Dataset, Space
 from hume_turtle.pipeline.settings import Settings
 from hume_turtle.pretraining.letters import LetterSettings
@@ -20,7 +21,6 @@ from hume_turtle.pretraining.settings import STL10, MocoRecipe, MocoSettings
 from hume_turtle.pretraining.training import resolve
 from hume_turtle.storage.embeddings import load_sidecar
 
-PROBES = {"published": 96, "quick": 9}  # values of C that are tried
 UNLABELLED = 105_000  # images of stl10-unlabelled
 
 
@@ -104,9 +104,8 @@ def pretraining(suite: Settings, dataset: Dataset) -> Work:
 def fits(suite: Settings, dataset: Dataset) -> Iterator[tuple[str, str, Work]]:
     """Stage, precision and work of every fit that is not there yet."""
     for key, method in suite.methods.items():
-        kind = {"turtle": Turtle, "hume": Hume}[method.estimator]
         classes = suite.params["classes"][dataset.name]
-        model = kind(classes, **suite.settings(key, dataset.name))
+        model = ESTIMATORS[method.estimator](classes, **suite.settings(key, dataset.name))
         if model.recipe == "fast":
             continue
         for names in suite.method_choices(key, dataset.name):
@@ -143,7 +142,7 @@ def baselines(suite: Settings, dataset: Dataset) -> Work:
     if (suite.data / "scores" / f"{dataset.name}.csv").exists():
         return total
     probe = section.get("probe", "quick")
-    probes = PROBES[probe] if probe in PROBES else len(probe)
+    probes = len(GRIDS[probe] if isinstance(probe, str) else probe)
     starts = section.get("n_init", 10) * len(section["seeds"])
     for names in suite.choices(section, dataset.name):
         n, d = shape(suite, dataset, names, suite.fit_split)

@@ -8,8 +8,9 @@ import pytest
 
 from hume_turtle import Hume, Turtle
 from hume_turtle.cli import main
-from hume_turtle.commands.fit import ESTIMATORS, settings_of, value
+from hume_turtle.commands.fit import settings_of, value
 from hume_turtle.evaluation.metrics import cluster_accuracy
+from hume_turtle.pipeline.fit import ESTIMATORS
 
 TURTLE = "fit turtle a.npy b.npy --classes 3 --save out"
 QUICK = " --outer-steps 60 --inner-steps 2 --outer-lr 0.03 --device cpu"
