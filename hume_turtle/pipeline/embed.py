@@ -119,6 +119,11 @@ def was_imported(suite: Settings, dataset: str, space: str) -> bool:
     return False
 
 
+def encoder_name(suite: Settings, space: str) -> str:
+    """The encoder of a space, which is called after it where `embed.encoders` names no other."""
+    return suite.params["embed"].get("encoders", {}).get(space, space)
+
+
 def encoder_of(suite: Settings, dataset: str, space: str) -> dict[str, Any]:
     """What `load_encoder` is given for a space: trained here, or of `embed.encoders`, or its name.
 
@@ -128,7 +133,7 @@ def encoder_of(suite: Settings, dataset: str, space: str) -> dict[str, Any]:
     section, trained = suite.params["embed"], suite.network_path(space, dataset)
     checkpoint = trained if trained.exists() else section.get("checkpoints", {}).get(space)
     return {
-        "name": section.get("encoders", {}).get(space, space),
+        "name": encoder_name(suite, space),
         "checkpoint": checkpoint,
         "weights": "pretrained" if checkpoint else section.get("weights", "pretrained"),
     }

@@ -11,14 +11,16 @@ from hume_turtle.encoders.footprint import count_flops, footprint, is_trained_he
 from hume_turtle.estimators.turtle import Turtle
 from hume_turtle.evaluation.linear_probe import GRIDS
 from hume_turtle.pipeline import estimate
+from hume_turtle.pipeline.embed import encoder_name
 from hume_turtle.pipeline.estimate import Machine, Work
 from hume_turtle.pipeline.fit import ESTIMATORS
 from hume_turtle.pipeline.inventory import Dataset, Space
+from hume_turtle.pipeline.select import shared_settings
 from hume_turtle.pipeline.settings import Settings
 from hume_turtle.pretraining.letters import LetterSettings
+from hume_turtle.pretraining.moco import resolved
 from hume_turtle.pretraining.networks import resnet18
-from hume_turtle.pretraining.settings import STL10, MocoRecipe, MocoSettings
-from hume_turtle.pretraining.training import resolve
+from hume_turtle.pretraining.settings import MocoRecipe, MocoSettings
 from hume_turtle.storage.embeddings import load_sidecar
 
 UNLABELLED = 105_000  # images of stl10-unlabelled
@@ -51,7 +53,7 @@ def dimensions(suite: Settings, dataset: str, space: str) -> int:
             return load_sidecar(suite.data / "embeddings", dataset, space, split)["dimensions"]
         except (ValueError, OSError):
             continue
-    encoder = suite.params["embed"].get("encoders", {}).get(space, space)
+    encoder = encoder_name(suite, space)
     if encoder == "pixels":
         return 0
     if encoder == "letters":
@@ -72,10 +74,7 @@ def moco_settings(suite: Settings, dataset: str) -> MocoSettings | MocoRecipe:
     section = suite.params["pretrain"]
     own = {**section.get("moco", {}), **section.get(dataset, {})}
     own.pop("images", None)
-    if "architecture" not in own:
-        return resolve(MocoSettings, own)
-    stl = own["architecture"] == STL10["architecture"]
-    return resolve(MocoRecipe, {**STL10, **own} if stl else own)
+    return resolved(own)
 
 
 def moco_flops(settings: MocoSettings | MocoRecipe) -> int:
@@ -127,9 +126,7 @@ def selections(suite: Settings, dataset: Dataset) -> Iterator[tuple[str, str, Wo
     done = (suite.data / "selection" / f"{dataset.name}.csv").exists()
     if dataset.name not in section["datasets"] or done:
         return
-    fit = suite.params["fit"]["turtle"]
-    own = {**fit.get("settings", {}), **fit.get("datasets", {}).get(dataset.name, {})}
-    model = Turtle(suite.params["classes"][dataset.name], **own)
+    model = Turtle(suite.params["classes"][dataset.name], **shared_settings(suite, dataset.name))
     for names in section["spaces"]:
         n, d = shape(suite, dataset, names, suite.fit_split)
         yield "select", model.precision, estimate.selected(model, section["grid"], n, d)

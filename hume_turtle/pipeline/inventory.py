@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hume_turtle.datasets.downloads import DOWNLOADS, Download, OnDisk, look
 from hume_turtle.datasets.registry import BUILDERS, MANUAL, load_dataset, reported_sizes
 from hume_turtle.encoders.footprint import cached_weights, footprint, is_trained_here
-from hume_turtle.pipeline.embed import options_of
+from hume_turtle.pipeline.embed import encoder_name, options_of
 from hume_turtle.pipeline.images import images_folder
 from hume_turtle.pipeline.settings import Settings
 from hume_turtle.storage.embeddings import embedding_path, load_embedding, load_sidecar
@@ -59,7 +59,7 @@ class Dataset(NamedTuple):
 def survey_space(suite: Settings, name: str) -> Space:
     """Raises ValueError for an encoder that there is not."""
     section = suite.params["embed"]
-    encoder = section.get("encoders", {}).get(name, name)
+    encoder = encoder_name(suite, name)
     precision = options_of(suite, name)["precision"]
     checkpoint = section.get("checkpoints", {}).get(name)
     if checkpoint:
@@ -153,10 +153,9 @@ def is_pretrained(suite: Settings, dataset: str, space: str) -> bool:
 
 def can_make(suite: Settings, dataset: str, space: str) -> bool:
     """Whether the suite can embed a dataset in a space; else it must be imported."""
-    section = suite.params["embed"]
-    encoder = section.get("encoders", {}).get(space, space)
-    given = space in section.get("checkpoints", {})
-    return given or not is_trained_here(encoder) or is_pretrained(suite, dataset, space)
+    given = space in suite.params["embed"].get("checkpoints", {})
+    published = not is_trained_here(encoder_name(suite, space))
+    return given or published or is_pretrained(suite, dataset, space)
 
 
 def faults(suite: Settings, spaces: list[Space], datasets: list[Dataset]) -> list[str]:

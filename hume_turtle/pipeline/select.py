@@ -44,10 +44,15 @@ def one_value_each(grid: dict[str, list]) -> list[dict[str, list]]:
     return [{**grid, first: [value]} for value in grid[first]]
 
 
+def shared_settings(suite: Settings, dataset: str) -> dict:
+    """What TURTLE is fitted with on a dataset besides the grid, without what a variant sets."""
+    section = suite.params["fit"]["turtle"]
+    return {**section.get("settings", {}), **section.get("datasets", {}).get(dataset, {})}
+
+
 def fit_grid(suite: Settings, dataset: str, names: list[str], grid: dict[str, list]):
     """Fit TURTLE with every setting of a grid in one space combination; table and labelings."""
-    section, seed = suite.params["fit"]["turtle"], suite.params["fit"]["seeds"][0]
-    own = {**section.get("settings", {}), **section.get("datasets", {}).get(dataset, {})}
+    own, seed = shared_settings(suite, dataset), suite.params["fit"]["seeds"][0]
     stated = {"split": suite.fit_split, "settings": own, "seed": seed, "grid": grid}
     inputs = inputs_of(suite, "select", dataset, names, **stated)
     (value, *_), spaces = next(iter(grid.values())), "+".join(names)

@@ -37,6 +37,17 @@ from hume_turtle.storage.files import atomic_write
 STATEFUL = ("query", "key", "optimizer", "schedule", "scaler")  # attributes with a state_dict
 
 
+def resolved(settings: Mapping[str, Any]) -> MocoSettings | MocoRecipe:
+    """All settings of a training; with an `architecture` the recipe's, for resnet18-stl STL-10's.
+
+    Raises ValueError for unknown ones.
+    """
+    if "architecture" not in settings:
+        return resolve(MocoSettings, settings)
+    stl = settings["architecture"] == STL10["architecture"]
+    return resolve(MocoRecipe, {**STL10, **settings} if stl else settings)
+
+
 def pretrain(
     images: Sequence,
     path: str | Path,
@@ -56,13 +67,13 @@ def pretrain(
     Raises ValueError for unknown or unfit settings, an image that cannot be read, and a state of
     another training; FloatingPointError when training diverges.
     """
-    if "architecture" in settings:
-        device, stl = pick_device(device), settings["architecture"] == STL10["architecture"]
-        recipe = resolve(MocoRecipe, {**STL10, **settings} if stl else settings)
+    chosen = resolved(settings)
+    if isinstance(chosen, MocoRecipe):
+        device = pick_device(device)
         workers = cpu_count() if device.type == "cuda" else 0
-        views = PhotoViews(images, recipe.fitted(len(images)), workers)
+        views = PhotoViews(images, chosen.fitted(len(images)), workers)
     else:
-        device, views = torch.device("cpu"), SmallViews(images, resolve(MocoSettings, settings))
+        device, views = torch.device("cpu"), SmallViews(images, chosen)
     training, state_path = Training(views, seed, device), Path(f"{path}.state")
     if state_path.exists():
         training.restore(state_path)
