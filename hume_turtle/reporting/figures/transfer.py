@@ -53,11 +53,12 @@ def plot_transfer_benchmark(table: pd.DataFrame, columns: Mapping[str, tuple[str
     datasets = [*by_main.sort_values(ascending=False, kind="stable").index, "mean"]
     combinations = sorted(grid.index[grid.notna().any(axis=1)], key=spaces_order(table))
     heights = (4.4, 0.6 + 0.27 * len(combinations))
-    size = (3.6 + 0.47 * max(8, len(datasets)), sum(heights) + 1)
+    slots = max(14, len(datasets))  # a legend wider than the figure squeezes the axes
+    size = (3.6 + 0.47 * slots, sum(heights) + 1)
     fig, (above, below) = panels(2, size, columns=1, sharex=True, height_ratios=heights)
     _draw_columns(above, rows, columns, datasets)
     above.set(ylabel="cluster accuracy (%)")
-    above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3 if slots > 14 else 2)
     cells = grid.reindex(index=combinations, columns=datasets).rename(index=spaces_name)
     look = {"cmap": "cividis", "vmin": 0, "vmax": 100, "cbar": False, "annot_kws": {"size": 8}}
     seaborn.heatmap(cells.astype(float), ax=below, annot=True, fmt=".1f", **look)
