@@ -9,7 +9,9 @@ PUBLIC = {  # name: the module that defines it, imported on first use because to
     "Turtle": "hume_turtle.estimators.turtle",
     "evaluate": "hume_turtle.evaluation.metrics",
     "generalization_score": "hume_turtle.estimators.scores",
+    "reliable_rows": "hume_turtle.estimators.reliable",
     "select": "hume_turtle.estimators.selection",
+    "select_n_classes": "hume_turtle.estimators.number_of_classes",
 }
 __all__ = ["__version__", *PUBLIC]
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from torch import Tensor
+
+NAMED = 5  # columns that a message names
 
 
 def check_number(name: str, value, low: float, *, integer: bool = False, exclusive: bool = False):
@@ -31,14 +34,15 @@ def check_choice(name: str, value, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}")
 
 
-def check_spaces(spaces, n_classes: int | None = None, dims: list[int] | None = None):
+def check_spaces(spaces, n_classes: int | None = None) -> list:
     """Turn one array or a list of arrays into K float arrays of the same rows, or say why not.
 
     Args:
-        spaces: one array (n, d), or a list of K arrays (n, d_k): numpy, torch, pandas or nested
-            sequences; integers and half precision are accepted.
+        spaces: one array (n, d), or a list or tuple of K arrays (n, d_k): NumPy arrays and memory
+            maps, torch tensors on any device, data frames, nested sequences, all with real numbers
+            or booleans of any precision. A list is always a list of spaces: rows that are
+            themselves lists of numbers are one space only inside another list, `[rows]`.
         n_classes: if given, at least this many rows are needed.
-        dims: if given, the widths that the spaces must have.
 
     Returns:
         list of K arrays or tensors (n, d_k) of half, single or double precision.
@@ -58,9 +62,8 @@ def check_spaces(spaces, n_classes: int | None = None, dims: list[int] | None = 
                 "every space must hold the same images in the same order"
             )
     if n_classes is not None and rows < n_classes:
-        raise ValueError(f"space 0 has {rows} rows, fewer than n_classes={n_classes}")
-    if dims is not None:
-        check_dims([space.shape[1] for space in spaces], dims)
+        few = f"space 0 has {rows} rows, fewer than n_classes={n_classes}"
+        raise ValueError(f"{few} (n_samples={rows})")  # scikit-learn's checks look for this name
     return spaces
 
 
@@ -74,22 +77,24 @@ def check_dims(found: list[int], expected: list[int]) -> None:
 
 
 def _check_space(k: int, space):
-    if not isinstance(space, Tensor):
-        try:
-            space = np.asarray(space)
-        except ValueError as error:
-            raise ValueError(f"space {k} is not a two-dimensional array: {error}") from None
-        if space.dtype.kind not in "fiub":
-            raise ValueError(f"space {k} has dtype {space.dtype}: numbers are needed")
-    elif space.is_complex():
-        raise ValueError(f"space {k} has dtype {space.dtype}: real numbers are needed")
+    if issparse(space) or (isinstance(space, Tensor) and space.layout != torch.strided):
+        raise ValueError(f"space {k} is a sparse matrix, which is not supported: make it dense")
+    space = space if isinstance(space, Tensor) else _as_array(k, space)
+    if "complex" in str(space.dtype):
+        raise ValueError(f"space {k} has dtype {space.dtype}: Complex data not supported")
+    if isinstance(space, np.ndarray) and space.dtype.kind not in "fiub":
+        raise ValueError(f"space {k} has dtype {space.dtype}: numbers are needed")
     if space.ndim != 2:
         raise ValueError(
-            f"space {k} has {space.ndim} dimension(s) with shape {tuple(space.shape)}: "
-            "two are needed, (n, d)"
+            f"space {k} has {space.ndim} dimension(s) with shape {tuple(space.shape)}: two are "
+            "needed, (n, d). Reshape your data; each item of a list is taken as a space of its own"
         )
     if 0 in space.shape:
-        raise ValueError(f"space {k} is empty: its shape is {tuple(space.shape)}")
+        missing = "feature" if space.shape[1] == 0 else "sample"
+        raise ValueError(
+            f"space {k} is empty: 0 {missing}(s) (shape={tuple(space.shape)}) while a minimum of "
+            "1 is required."
+        )
     if isinstance(space, Tensor):
         space = space.detach()
         space = space if space.dtype.is_floating_point else space.to(torch.float32)
@@ -98,6 +103,30 @@ def _check_space(k: int, space):
             space = space.astype(np.float32)
     _check_finite(k, space)
     return space
+
+
+def _as_array(k: int, space) -> np.ndarray:
+    """Anything but a tensor as an array, without a copy where there is an array behind it."""
+    if hasattr(getattr(space, "dtypes", None), "items"):  # a data frame of pandas
+        return _frame_values(k, space)
+    try:
+        return np.asarray(space)
+    except ValueError as error:
+        raise ValueError(f"space {k} is not a two-dimensional array: {error}") from None
+
+
+def _frame_values(k: int, frame) -> np.ndarray:
+    """The numbers (n, d) of a data frame; ValueError naming the columns that hold others."""
+    names = [str(name) for name, dtype in frame.dtypes.items() if dtype.kind not in "fiub"]
+    if names:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        raise ValueError(
+            f"space {k} has columns that hold no numbers: {', '.join(names[:NAMED])}{more}"
+        )
+    values = np.asarray(frame)
+    if values.dtype.kind != "O":
+        return values
+    return frame.to_numpy(np.float32, na_value=np.nan)  # columns of several types, or with gaps
 
 
 def _check_finite(k: int, space, chunk: int = 1 << 12) -> None:

@@ -13,10 +13,11 @@ from urllib.error import URLError
 
 from hume_turtle.pipeline.settings import STAGES
 
-EXTRAS = {"av": "video", "h5py": "pcam", "gdown": "pcam"}  # optional packages (pyproject.toml)
+# Optional packages, and which extra of pyproject.toml has them.
+EXTRAS = {"av": "video", "h5py": "pcam", "gdown": "pcam", "pyarrow": "parquet"}
 EXPECTED = (ValueError, OSError, RuntimeError, ImportError, MemoryError, EOFError)
 EXPECTED += (FloatingPointError,)  # a training that diverged
-SPACES = ".npy files (n, d_k) of the same rows"
+SPACES = "files (n, d_k) of the same rows: .npy, .npz, .pt, .parquet, .csv"
 DEVICE = "auto, cpu, cuda, ..."
 
 
@@ -65,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("hume-turtle", description="Find labelings without labels.")
     top.add_argument("--traceback", action="store_true", help="show where a failure was raised")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    for add in (add_cluster, add_assign):
+        add(commands)  # photographs, or embeddings, to groups
     for add in (add_fit, add_kmeans, add_probe, add_zero_shot, add_evaluate, add_embed):
         add(commands)  # files of one's own
     for add in (add_import, add_export, add_evaluate_tasks):
@@ -72,6 +75,77 @@ def parser() -> argparse.ArgumentParser:
     for add in (add_plan, add_stage, add_verify, add_bench):
         add(commands)  # suites
     return top
+
+
+def add_cluster(commands) -> None:
+    command = commands.add_parser(
+        "cluster",
+        help="group photographs, or rows of embeddings, without labels",
+        description="Writes a report, a table of classes and the model into the output folder. "
+        "Sub-folders are not read as classes.",
+    )
+    command.add_argument("inputs", nargs="+", help=f"a folder of photographs, or {SPACES}")
+    command.add_argument("--output", default="groups", help="folder (default groups)")
+    command.add_argument(
+        "--encoder",
+        nargs="+",
+        metavar="NAME",
+        help="by default dinov2-vit-b-14; two that see different things are often better than one",
+    )
+    command.add_argument(
+        "--checkpoint", nargs="+", metavar="FILE", help="local weights of the encoders, in order"
+    )
+    command.add_argument("--weights", default="pretrained", help="pretrained, or random to try")
+    command.add_argument("--classes", default="auto", help="12, 2-40 or auto, the default")
+    command.add_argument(
+        "--gamma",
+        default="auto",
+        help="a number, larger for classes of similar size, or auto, the default",
+    )
+    command.add_argument(
+        "--labels",
+        metavar="FILE",
+        help=".npy or .csv file of true classes, or folders: for the report, never for the fit",
+    )
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--reliable",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="of each class, its most confident rows, that goes to pseudo-labels.csv (default 0.2)",
+    )
+    add_unreadable(command)
+    command.add_argument("--device", default="auto", help=DEVICE)
+    command.add_argument("--overwrite", action="store_true", help="replace earlier results there")
+    command.set_defaults(run="cluster.cluster")
+
+
+def add_assign(commands) -> None:
+    command = commands.add_parser(
+        "assign", help="find the groups of new photographs, or of new rows of embeddings"
+    )
+    command.add_argument("groups", help="folder that `cluster` wrote")
+    command.add_argument(
+        "inputs", nargs="+", help="a folder of photographs, or files of the same spaces in order"
+    )
+    command.add_argument("--output", required=True, help=".csv file: file or row, class, ...")
+    command.add_argument(
+        "--names", metavar="FILE", help="assignments-renamed.csv that the report saves"
+    )
+    command.add_argument(
+        "--checkpoint", nargs="+", metavar="FILE", help="the encoders' weights, if they were moved"
+    )
+    add_unreadable(command)
+    command.add_argument("--device", default="auto", help=DEVICE)
+    command.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    command.set_defaults(run="assign.assign")
+
+
+def add_unreadable(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--unreadable", default="stop", choices=("stop", "skip"), help="images that cannot be read"
+    )
 
 
 class EstimatorParser(argparse.ArgumentParser):
@@ -222,9 +296,7 @@ def add_embed(commands) -> None:
     command.add_argument("--batch-size", default="auto", type=auto_or_int)
     command.add_argument("--workers", default="auto", type=auto_or_int, help="loader processes")
     command.add_argument("--device", default="auto", help=DEVICE)
-    command.add_argument(
-        "--unreadable", default="stop", choices=("stop", "skip"), help="images that cannot be read"
-    )
+    add_unreadable(command)
     command.add_argument("--overwrite", action="store_true", help="replace other settings' files")
     command.add_argument("--benchmark", action="store_true", help="only measure images per second")
     command.set_defaults(run="embed.embed")

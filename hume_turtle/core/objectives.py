@@ -25,14 +25,21 @@ def entropy(shares: Tensor) -> Tensor:
 
 
 def turtle_objective(
-    labelings: list[Tensor], inner_logits: list[Tensor], gamma: Tensor | float
+    labelings: list[Tensor],
+    inner_logits: list[Tensor],
+    gamma: Tensor | float,
+    log_prior: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """TURTLE's outer loss, ICML 2024: `Σ_k CE(inner logits, τ) − γ Σ_k H(mean_i τ^k_i)`.
+
+    Where the classes' sizes are known, `−KL(mean_i τ^k_i || π)` takes the place of the entropy,
+    which it equals, up to the constant log C, where π is uniform (ours, not the paper's).
 
     Args:
         labelings: the labeling τ^k of each of K spaces, (..., C, n); `τ = mean_k τ^k`.
         inner_logits: the logits of the K inner heads, held fixed (first-order hypergradient).
         gamma: weight γ of the entropy, a number or (...).
+        log_prior: log π, known shares of the classes, (C,) or (..., C).
 
     Returns:
         The loss, `Σ_k CE` and `Σ_k H`, each (...).
@@ -40,7 +47,10 @@ def turtle_objective(
     labeling = torch.stack(labelings).mean(0)  # τ, (..., C, n)
     error = sum(cross_entropy(logits, labeling) for logits in inner_logits)  # Σ_k CE
     balance = sum(entropy(tau.mean(-1)) for tau in labelings)  # Σ_k H(mean_i τ^k_i)
-    return error - gamma * balance, error, balance
+    loss = error - gamma * balance
+    if log_prior is not None:  # −KL(p || π) = H(p) + Σ_c p_c log π_c
+        loss = loss - gamma * sum((tau.mean(-1) * log_prior).sum(-1) for tau in labelings)
+    return loss, error, balance
 
 
 def hume_objective(

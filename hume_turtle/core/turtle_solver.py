@@ -19,19 +19,23 @@ from hume_turtle.core.task_encoders import SoftmaxEncoder
 
 
 def turtle_gradient(
-    labelings: list[Tensor], inner_logits: Iterable[Tensor], gamma: Tensor
+    labelings: list[Tensor],
+    inner_logits: Iterable[Tensor],
+    gamma: Tensor,
+    log_prior: Tensor | None = None,
 ) -> tuple[list[Tensor], tuple[Tensor, Tensor, Tensor]]:
     """Gradient of `turtle_objective` by the task encoder's logits, and the objective's terms.
 
     By the labeling of space k it is
-    `G^k_ic = −1/(K n) Σ_j log_softmax(inner logits j)_ic + γ/n (log mean_i τ^k_ic + 1)`, and by the
-    logits behind it `τ^k ∘ (G^k − Σ_c τ^k ∘ G^k)`. Twice as fast as autograd; a test holds the two
-    together.
+    `G^k_ic = −1/(K n) Σ_j log_softmax(inner logits j)_ic + γ/n (log mean_i τ^k_ic + 1)`, less
+    `γ/n log π_c` where the classes' shares π are known, and by the logits behind it
+    `τ^k ∘ (G^k − Σ_c τ^k ∘ G^k)`. Twice as fast as autograd; a test holds the two together.
 
     Args:
         labelings: τ^k, K tensors (R, C, n).
         inner_logits: K tensors likewise, of which one at a time is held.
         gamma: (R,).
+        log_prior: log π, (C,), or None.
 
     Returns:
         K tensors likewise; and loss, cross-entropy and entropy, each (R,).
@@ -40,16 +44,20 @@ def turtle_gradient(
     neg_log_probs = 0  # −Σ_j log_softmax(inner logits j)
     for logits in inner_logits:
         neg_log_probs = neg_log_probs - logits.log_softmax(dim=-2)
-    error, balance, gradients = 0, 0, []
+    error, balance, expected, gradients = 0, 0, 0, []
     for tau in labelings:
         shares = tau.mean(-1).clamp_min(torch.finfo(tau.dtype).tiny)  # (R, C)
         balance = balance + entropy(shares)
         error = error + torch.linalg.vecdot(tau, neg_log_probs, dim=-2).mean(-1) / spaces
-        by_shares = gamma.view(-1, 1, 1) * (shares.log() + 1).unsqueeze(-1)  # (R, C, 1)
+        by_shares = shares.log() + 1  # (R, C)
+        if log_prior is not None:
+            expected = expected + (shares * log_prior).sum(-1)
+            by_shares = by_shares - log_prior
+        by_shares = gamma.view(-1, 1, 1) * by_shares.unsqueeze(-1)  # (R, C, 1)
         by_tau = torch.add(by_shares, neg_log_probs, alpha=1 / spaces).div_(n)
         centre = torch.linalg.vecdot(tau, by_tau, dim=-2).unsqueeze(-2)
         gradients.append(by_tau.sub_(centre).mul_(tau))
-    return gradients, (error - gamma * balance, error, balance)
+    return gradients, (error - gamma * (balance + expected), error, balance)
 
 
 @torch.no_grad()
@@ -65,6 +73,7 @@ def minimise_turtle(
     outer_lr: Tensor,
     warm_start: Tensor | bool,
     decay: Sequence[float] | None = None,
+    log_prior: Tensor | None = None,
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Minimise TURTLE's objective for R runs at once; the encoder is updated in place.
 
@@ -78,6 +87,7 @@ def minimise_turtle(
         warm_start: of all runs, or (R,): keep the inner heads, or start them anew in each outer
             iteration.
         decay: factors (T,) of the outer learning rate.
+        log_prior: log of the classes' known shares, (C,), or None.
 
     Returns:
         The final inner heads, and the history: `loss`, `cross_entropy` and `entropy`, each
@@ -88,7 +98,8 @@ def minimise_turtle(
     outer = Adam(encoder.parameters(), outer_lr)
     inner = [Adam([head.clone()], inner_lr) for head in next(heads)]
     step = Graphed(
-        lambda: _outer_step(batches, encoder, outer, inner, gamma, inner_steps), gamma.device
+        lambda: _outer_step(batches, encoder, outer, inner, gamma, inner_steps, log_prior),
+        gamma.device,
     )
     record = []
     for t, index in enumerate(rows):
@@ -104,7 +115,7 @@ def minimise_turtle(
     return [adam.parameters[0] for adam in inner], dict(zip(names, history))
 
 
-def _outer_step(batches, encoder, outer, inner, gamma, inner_steps) -> Tensor:
+def _outer_step(batches, encoder, outer, inner, gamma, inner_steps, log_prior) -> Tensor:
     """Label a batch, train the inner heads on it, move the encoder; the terms before, (3, R)."""
     batch = batches.buffers
     labelings = encoder.labelings(batch)
@@ -112,7 +123,7 @@ def _outer_step(batches, encoder, outer, inner, gamma, inner_steps) -> Tensor:
     train_heads(inner, batch, labeling, inner_steps)
     del labeling
     inner_logits = (linear_logits(adam.parameters[0], z) for adam, z in zip(inner, batch))
-    gradients, terms = turtle_gradient(labelings, inner_logits, gamma)
+    gradients, terms = turtle_gradient(labelings, inner_logits, gamma, log_prior)
     by_heads = [head_gradient(g, z) for g, z in zip(gradients, batch)]
     outer.step(encoder.gradients(by_heads))
     return torch.stack(terms)

@@ -48,6 +48,27 @@ def listing(folder: str | Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES):
     return sorted(folders), sorted(files)
 
 
+def images_below(folder: str | Path, apart_from: str | Path | None = None) -> list[str]:
+    """Paths of all images below a folder, at any depth, sorted; hidden ones are skipped.
+
+    Links to folders are followed, but no folder is listed twice. `apart_from` is a folder whose
+    images are not wanted.
+    """
+    waiting, seen, found = [os.fspath(folder)], set(), []
+    if apart_from is not None:
+        seen.add(os.path.realpath(apart_from))
+    while waiting:
+        place = waiting.pop()
+        real = os.path.realpath(place)
+        if real in seen:
+            continue
+        seen.add(real)
+        folders, files = listing(place)
+        found += [os.path.join(place, file) for file in files]
+        waiting += [os.path.join(place, name) for name in reversed(folders)]
+    return sorted(found)
+
+
 def class_files(
     folder: str | Path, classes: Sequence[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES
 ) -> list[list[str]]:

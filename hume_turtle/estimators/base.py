@@ -9,6 +9,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from hume_turtle.checks import check_choice
@@ -51,7 +54,8 @@ def groups(models: list, apart_from: tuple[str, ...]) -> list[list]:
     """Estimators alike in all settings but those named, in order of first appearance."""
     alike: dict[tuple, list] = {}
     for model in models:
-        key = tuple(v for name, v in model.get_params().items() if name not in apart_from)
+        settings = {k: v for k, v in model.get_params().items() if k not in apart_from}
+        key = tuple(tuple(v) if isinstance(v, (list, np.ndarray)) else v for v in settings.values())
         alike.setdefault(key, []).append(model)
     return list(alike.values())
 
@@ -60,6 +64,23 @@ def per_run(models: list, name: str, device: torch.device) -> Tensor:
     """One setting of R estimators as a tensor (R,)."""
     values = [float(getattr(model, name)) for model in models]
     return torch.tensor(values, device=device, dtype=torch.float32)
+
+
+def single_space(spaces):
+    """The only space, as the caller gave it; None where there are several."""
+    if not isinstance(spaces, (list, tuple)):
+        return spaces
+    return spaces[0] if len(spaces) == 1 else None
+
+
+def column_names(spaces) -> np.ndarray | None:
+    """The column names (d,) that scikit-learn sees in a single data frame; None without any."""
+    space = single_space(spaces)
+    if space is None:
+        return None
+    seen = BaseEstimator()
+    validate_data(seen, space, skip_check_array=True)
+    return getattr(seen, "feature_names_in_", None)
 
 
 @contextmanager
@@ -76,17 +97,27 @@ def threads_for(multiplications: int):
 class LabelingEstimator(ClusterMixin, BaseEstimator):
     """Base of `Turtle` and `Hume`: many settings at once, prediction, saving.
 
+    Both are clusterers of scikit-learn: `fit_predict`, `clone`, `get_params`, `set_params`,
+    `Pipeline` and pickle work. Its `X` is called `spaces` here, because it may be several.
+
     A subclass lists its fitted arrays in `_fitted` and defines `fit_many`, `predict_proba`,
-    `_check_settings` and `_check_restored`.
+    `confidence`, `_check_settings` and `_check_restored`.
     """
 
     _fitted: tuple[str, ...] = ()
+    # scikit-learn would take an argument that is not called X for metadata to be routed.
+    __metadata_request__fit = {"spaces": UNUSED}  # noqa: RUF012
+    __metadata_request__predict = {"spaces": UNUSED}  # noqa: RUF012
+    __metadata_request__predict_proba = {"spaces": UNUSED}  # noqa: RUF012
 
-    def fit(self, spaces):
+    def fit(self, spaces, y=None):
         """Search for the labeling of the rows of `spaces`; no true label takes part.
 
         Args:
-            spaces: K arrays (n, d_k) of the same rows, or one array for one space.
+            spaces: K arrays (n, d_k) of the same rows in a list or tuple, or one array for one
+                space: NumPy arrays and memory maps, torch tensors, data frames, or nested
+                sequences inside a list (see `check_spaces`).
+            y: never read. It is there because scikit-learn's pipelines pass it.
 
         Returns:
             self, with `labels_` and `history_`.
@@ -96,6 +127,7 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
                 diverged.
         """
         (fitted,) = self.fit_many(spaces, [{}])
+        self.__dict__.pop("feature_names_in_", None)  # of a fit before
         self.__dict__.update(fitted.__dict__)
         return self
 
@@ -103,9 +135,20 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
         """Hard labels (n,) of any rows: the most probable class."""
         return self.predict_proba(spaces).argmax(axis=1)
 
+    def predict_proba(self, spaces) -> np.ndarray:
+        """The labeling of any rows, (n, C) float32."""
+        raise NotImplementedError
+
+    def confidence(self, spaces) -> np.ndarray:
+        """The probability (n,) float32 of each row's predicted class: the largest of its row."""
+        raise NotImplementedError
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "heads_")
+
     def _check_fitted(self) -> None:
-        if not hasattr(self, "heads_"):
-            raise ValueError(f"this {type(self).__name__} is not fitted: call fit first")
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit first")
 
     def _variants(self, settings: list[dict]) -> list:
         """A checked, unfitted copy of this estimator for each dict of settings."""
@@ -127,12 +170,16 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
         settings = {name: value for name, value in self.get_params().items() if name != "device"}
         header = {"format": FORMAT, "estimator": type(self).__name__, "settings": settings}
         header["precision"] = self.precision_
+        if settings.get("gamma") == "auto":
+            header["gamma"] = self.gamma_
+        if hasattr(self, "feature_names_in_"):
+            header["feature_names"] = self.feature_names_in_.tolist()
         arrays = {f"fitted/{name}": getattr(self, name) for name in self._fitted}
         arrays |= {f"history/{name}": values for name, values in self.history_.items()}
         arrays |= {f"head/{k}": head for k, head in enumerate(self.heads_)}
         with atomic_write(path) as file:
-            # `item` turns settings that are NumPy numbers into Python's.
-            text = json.dumps(header, default=lambda number: number.item())
+            # Settings that are NumPy numbers or arrays become Python's.
+            text = json.dumps(header, default=lambda array: array.tolist())
             np.savez(file, header=np.array(text), **arrays)
 
     @classmethod
@@ -152,6 +199,10 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
             model = cls(**header["settings"], device=device)
             model._check_settings()
             model.precision_ = header["precision"]
+            if "gamma" in header:
+                model.gamma_ = float(header["gamma"])
+            if "feature_names" in header:
+                model.feature_names_in_ = np.array(header["feature_names"], dtype=object)
             model._restore(arrays)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a whole saved {cls.__name__}: {error}") from error
@@ -169,9 +220,10 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
         labels = self.labels_
         if labels.ndim != 1 or labels.dtype.kind != "i" or not labels.size:
             raise ValueError(f"labels of shape {labels.shape} and dtype {labels.dtype}")
-        if labels.min() < 0 or labels.max() >= self.n_classes:
-            raise ValueError(f"labels outside 0..{self.n_classes - 1}")
         self._check_restored()
+        n_classes = len(self.heads_[0]) if self.n_classes == "auto" else self.n_classes
+        if labels.min() < 0 or labels.max() >= n_classes:
+            raise ValueError(f"labels outside 0..{n_classes - 1}")
 
 
 def read_saved(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:

@@ -35,7 +35,13 @@ from hume_turtle.estimators.base import (
 )
 from hume_turtle.estimators.hume_fast import FAST, SET_BY_RECIPE, Schedule, inner_loops, lowest
 from hume_turtle.estimators.scores import cross_validation_score
-from hume_turtle.estimators.voting import class_order, majority_vote, matched, vote_shares
+from hume_turtle.estimators.voting import (
+    VOTES_AT_ONCE,
+    class_order,
+    majority_vote,
+    matched,
+    vote_shares,
+)
 from hume_turtle.progress import progress
 
 BATCHED = ("seed", "n_runs", "gamma", "outer_lr")  # settings that batched runs may differ in
@@ -240,10 +246,39 @@ class Hume(LabelingEstimator):
         space = self._first_space(spaces)
         if self.n_runs > 1:
             return vote_shares(self._label_runs(space), self._best_run(), self.n_classes)
+        logits = torch.cat([part[0].mT.cpu() for part in self._logits(space)])  # (n, C)
+        return self._labeling(logits).numpy()
+
+    def confidence(self, spaces) -> np.ndarray:
+        """How sure the labeling is of each row, (n,) float32: the largest of `predict_proba`.
+
+        Of several runs it is the share of the votes for the class that `predict` gives, where the
+        run with the best score has one and a half. Of a single run it is that class's sparsemax
+        probability at the last temperature: after annealing it is exactly 1 for most rows, so that
+        only several runs order them. Only a chunk of rows is held with all classes at once.
+
+        Args:
+            spaces: as in `predict_proba`.
+        """
+        space = self._first_space(spaces)
+        if self.n_runs == 1:
+            parts = [self._labeling(part[0].mT).amax(1).cpu() for part in self._logits(space)]
+            return torch.cat(parts).numpy()
+        labels, best = self._label_runs(space), self._best_run()  # (n_runs, n)
+        step = max(1, VOTES_AT_ONCE // self.n_classes)
+        blocks = [labels[:, i : i + step] for i in range(0, labels.shape[1], step)]
+        return np.concatenate([vote_shares(b, best, self.n_classes).max(1) for b in blocks])
+
+    def _labeling(self, logits: Tensor) -> Tensor:
+        """τ (n, C) of one run's logits (n, C), by the temperature that annealing ended at."""
         schedule = self._schedule()
         annealings = sum(t < schedule.outer_steps for t in schedule.anneal_at)
-        logits = torch.cat([part[0].mT.cpu() for part in self._logits(space)])  # (n, C)
-        return sparsemax(logits * 10**annealings / self.temperature).numpy()
+        return sparsemax(logits * 10**annealings / self.temperature)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # a fit needs two arrays
+        return tags
 
     def _first_space(self, spaces):
         """φ1 of rows to label, checked against the fit."""
@@ -319,7 +354,7 @@ class Hume(LabelingEstimator):
         if dim < self.n_classes:
             raise ValueError(
                 f"space 0 has {dim} dimensions, too few for {self.n_classes} orthonormal rows: "
-                "HUME's task encoder needs at least n_classes"
+                f"HUME's task encoder needs at least n_classes (n_features={dim})"
             )
         size = min(self.subset_size, n)
         if not 1 <= int(size * self.train_fraction) < size:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from hume_turtle.checks import check_flag, check_number, check_spaces
-from hume_turtle.core.batching import Batches, as_tensor
+from hume_turtle.checks import check_dims, check_flag, check_number, check_spaces
+from hume_turtle.core.batching import Batches
 from hume_turtle.core.precision import (
     check_precision,
     pick_device,
@@ -20,22 +21,22 @@ from hume_turtle.core.precision import (
     precision_name,
 )
 from hume_turtle.core.sampling import derived_seed, draw_batches, generator
-from hume_turtle.core.task_encoders import (
-    SoftmaxEncoder,
-    draw_heads,
-    softmax_labelings,
-    with_constant,
-)
+from hume_turtle.core.task_encoders import SoftmaxEncoder, draw_heads
 from hume_turtle.core.turtle_solver import minimise_turtle
 from hume_turtle.estimators.base import (
     LabelingEstimator,
     check_converged,
     check_recipe,
+    column_names,
     groups,
     per_run,
+    single_space,
     to_device,
 )
-from hume_turtle.estimators.turtle_fast import fast_size, solve_fast
+from hume_turtle.estimators.class_sizes import check_prior, fit_gamma
+from hume_turtle.estimators.labeling import hard_labels, label_rows, soft_labels
+from hume_turtle.estimators.number_of_classes import select_n_classes
+from hume_turtle.estimators.turtle_fast import Run, fast_size, log_shares, solve_fast
 from hume_turtle.progress import progress
 
 # What the fast recipe decides itself.
@@ -53,8 +54,10 @@ class Turtle(LabelingEstimator):
     on τ by a few Adam steps. The defaults are the published ones.
 
     Args:
-        n_classes: number of classes C, at least 2.
-        gamma: weight γ of the entropy that keeps the classes from emptying.
+        n_classes: number of classes C, at least 2; or "auto": chosen from 2 to 40 without labels
+            (`select_n_classes`).
+        gamma: weight γ of the entropy that keeps the classes from emptying: the larger, the more
+            alike the classes' sizes. "auto" chooses it without labels (`class_sizes.py`).
         outer_steps: outer iterations T.
         inner_steps: Adam steps M of the inner heads in each outer iteration.
         inner_lr: learning rate of the inner heads.
@@ -65,6 +68,9 @@ class Turtle(LabelingEstimator):
             (warm), or draw new heads in each (cold).
         precision: of the operands of matrix products: "fp32", as published; "bf16"; or "auto",
             bf16 where the device multiplies it in hardware. All else is float32 throughout.
+        class_prior: the classes' shares of the rows, where they are known: C positive numbers, of
+            which class c gets the c-th. `−γ Σ_k KL(mean_i τ^k_i || class_prior)` then takes the
+            place of the entropy (ours, not the paper's).
         recipe: "published", the algorithm as above; or "fast": see `turtle_fast.py`. It
             minimises the same objective from random and k-means starts in a few principal
             components and decides steps, learning rates and warm start itself.
@@ -78,6 +84,12 @@ class Turtle(LabelingEstimator):
         precision_: "fp32" or "bf16", what the products of the fit ran in.
         heads_: K arrays (C, d_k + 1), the task encoder's effective weights; the last column is
             the bias.
+        n_classes_: the number of classes C.
+        gamma_: the weight γ.
+        n_classes_choice_: how "auto" chose the number of classes, a `NumberOfClasses`; None where
+            it was given, and after `load`.
+        n_features_in_: d of a fit on one space, as scikit-learn has it.
+        feature_names_in_: (d,) the column names of a fit on one data frame.
     """
 
     _fitted = ("labels_",)
@@ -93,6 +105,7 @@ class Turtle(LabelingEstimator):
         outer_lr=1e-3,
         batch_size=10_000,
         warm_start=False,
+        class_prior=None,
         precision="fp32",
         recipe="published",
         seed=0,
@@ -106,6 +119,7 @@ class Turtle(LabelingEstimator):
         self.outer_lr = outer_lr
         self.batch_size = batch_size
         self.warm_start = warm_start
+        self.class_prior = class_prior
         self.precision = precision
         self.recipe = recipe
         self.seed = seed
@@ -125,26 +139,80 @@ class Turtle(LabelingEstimator):
         Returns:
             A fitted estimator for each dict, in order.
         """
-        variants = self._variants(settings)
-        spaces = check_spaces(spaces, max(variant.n_classes for variant in variants))
-        device = pick_device(self.device)
-        for group in batched_runs(variants, len(spaces[0])):
-            heads = _solve(spaces, group, device)
-            for model, labels in zip(group, hard_labels(heads, spaces)):
-                model.labels_ = labels
-                model.precision_ = precision_name(model.precision, device)
+        variants, given = self._variants(settings), spaces
+        least = [variant.n_classes for variant in variants if variant.n_classes != "auto"]
+        spaces = check_spaces(spaces, max(least, default=None))
+        names, device = column_names(given), pick_device(self.device)
+        fits = [variant._with_numbers(spaces, device) for variant in variants]
+        unsolved = [fit for fit in fits if not fit.__sklearn_is_fitted__()]
+        for group in batched_runs(unsolved, len(spaces[0])):
+            keep(group, *_solve(spaces, group, device), spaces)
+        for variant, fit in zip(variants, fits):
+            numbers = {"n_classes": variant.n_classes, "gamma": variant.gamma}
+            variant.__dict__.update(fit.__dict__ | numbers)
+            variant.gamma_, variant.precision_ = fit.gamma, precision_name(fit.precision, device)
+            if names is not None:
+                variant.feature_names_in_ = names
         return variants
+
+    def _with_numbers(self, spaces: list, device: torch.device) -> Turtle:
+        """A copy that has numbers for "auto"; fitted already where choosing γ has done it."""
+        model = Turtle(**self.get_params())
+        model.n_classes_choice_ = None
+        if model.n_classes == "auto":
+            model.n_classes_choice_ = select_n_classes(spaces, seed=model.seed, device=device)
+            model.n_classes = model.n_classes_choice_.chosen
+        if model.gamma == "auto":
+            settings = {name: getattr(model, name) for name in Run._fields}
+            found = fit_gamma(spaces, Run(**settings), device)
+            model.gamma = found.gamma
+            if model.recipe == "fast":
+                keep([model], found.heads, found.history, spaces)
+        return model
+
+    @property
+    def n_classes_(self) -> int:
+        self._check_fitted()
+        return len(self.heads_[0])
 
     def predict_proba(self, spaces) -> np.ndarray:
         """The labeling τ of any rows, (n, C) float32: the mean over spaces of τ^k."""
+        return soft_labels(*self._checked(spaces))[0]
+
+    def confidence(self, spaces) -> np.ndarray:
+        """How sure the labeling τ is of each row: `max_c τ_c` (n,) float32, at least 1 / C.
+
+        It is the probability of the class that `predict` gives, from `predict_proba`: the mean over
+        spaces of τ^k. Where the spaces disagree on a row, it is about 1 / K, however sure each is
+        on its own. Only a chunk of rows is held with all classes at once.
+        """
+        parts = [labeling[0].amax(dim=0).cpu() for labeling in label_rows(*self._checked(spaces))]
+        return torch.cat(parts).numpy()
+
+    @property
+    def n_features_in_(self) -> int:
+        if not self.__sklearn_is_fitted__() or len(self.heads_) != 1:
+            raise AttributeError("n_features_in_ is there after a fit on one space only")
+        return self.heads_[0].shape[1] - 1
+
+    def _checked(self, spaces) -> tuple[list[Tensor], list]:
+        """The heads, K of (1, C, d_k + 1), and the checked spaces of rows that they shall label."""
         self._check_fitted()
-        spaces = check_spaces(spaces, dims=[head.shape[1] - 1 for head in self.heads_])
-        heads = [to_device(head, pick_device(self.device))[None] for head in self.heads_]
-        return soft_labels(heads, spaces)[0]
+        space = single_space(spaces)
+        if hasattr(self, "n_features_in_") and len(getattr(space, "shape", ())) == 2:
+            validate_data(self, space, reset=False, skip_check_array=True)  # its columns
+        checked = check_spaces(spaces)
+        check_dims([space.shape[1] for space in checked], [h.shape[1] - 1 for h in self.heads_])
+        return [to_device(head, pick_device(self.device))[None] for head in self.heads_], checked
 
     def _check_settings(self) -> None:
-        check_number("n_classes", self.n_classes, 2, integer=True)
-        check_number("gamma", self.gamma, 0)
+        if self.n_classes != "auto":
+            check_number("n_classes", self.n_classes, 2, integer=True)
+        if self.gamma != "auto":
+            check_number("gamma", self.gamma, 0)
+        check_prior(self.class_prior, self.n_classes)
+        if self.class_prior is not None and self.gamma == "auto":
+            raise ValueError("gamma='auto' looks for the sizes that class_prior states: give one")
         for name in ("outer_steps", "inner_steps", "batch_size"):
             check_number(name, getattr(self, name), 1, integer=True)
         for name in ("inner_lr", "outer_lr"):
@@ -155,11 +223,14 @@ class Turtle(LabelingEstimator):
         check_recipe(self, SET_BY_RECIPE)
 
     def _check_restored(self) -> None:
+        n_classes = self.n_classes
+        if n_classes == "auto" and self.heads_:
+            n_classes = max(2, len(self.heads_[0]))
         for k, head in enumerate(self.heads_):
-            if head.ndim != 2 or len(head) != self.n_classes or not np.isfinite(head).all():
+            if head.ndim != 2 or len(head) != n_classes or not np.isfinite(head).all():
                 raise ValueError(
                     f"the head of space {k} has shape {head.shape}, not finite weights for "
-                    f"{self.n_classes} classes"
+                    f"{n_classes} classes"
                 )
         if not self.heads_:
             raise ValueError("it holds no heads")
@@ -177,19 +248,24 @@ def batched_runs(models: list[Turtle], n: int) -> Iterator[list[Turtle]]:
                 yield from groups(group, apart_from=tuple(set(BATCHED) - {"seed"}))
 
 
-def _solve(spaces: list, models: list[Turtle], device: torch.device) -> list[Tensor]:
-    """Fit estimators that share all settings but `BATCHED`; returns their heads.
+def _solve(spaces: list, models: list[Turtle], device: torch.device):
+    """Fit estimators that share all settings but `BATCHED`; returns their heads and history.
 
     `spaces` are K checked arrays (n, d_k). The heads are (R, C, d_k + 1), where C is the largest
     number of classes: a run with fewer has the rest absent (see `draw_heads`).
     """
     solve = solve_fast if models[0].recipe == "fast" else _solve_published
-    heads, history = solve(spaces, models, device)
+    return solve(spaces, models, device)
+
+
+def keep(models: list[Turtle], heads: list[Tensor], history: dict, spaces: list) -> None:
+    """Give R models their heads, K tensors (R, C, d_k + 1), their history and their labels."""
     for r, model in enumerate(models):
         model.heads_ = [head[r, : model.n_classes].cpu().numpy() for head in heads]
         model.history_ = {name: values[:, r].cpu().numpy() for name, values in history.items()}
         check_converged(model, model.heads_)
-    return heads
+    for model, labels in zip(models, hard_labels(heads, spaces)):
+        model.labels_ = labels
 
 
 def _solve_published(spaces: list, models: list[Turtle], device: torch.device):
@@ -222,33 +298,6 @@ def _solve_published(spaces: list, models: list[Turtle], device: torch.device):
         gamma=per_run(models, "gamma", device),
         inner_lr=per_run(models, "inner_lr", device),
         outer_lr=per_run(models, "outer_lr", device),
+        log_prior=None if first.class_prior is None else log_shares(first.class_prior, device),
     )
     return [head.detach() for head in encoder.heads()], history
-
-
-@torch.no_grad()
-def label_rows(heads: list[Tensor], spaces: list, numbers: int = 1 << 21) -> Iterator[Tensor]:
-    """τ of all rows, a chunk of rows (R, C, rows) at a time; heads are K tensors (R, C, d_k + 1).
-
-    Raises ValueError where the logits overflow.
-    """
-    spaces = [as_tensor(space) for space in spaces]
-    chunk = max(1, numbers // sum(space.shape[1] for space in spaces))
-    for i in range(0, len(spaces[0]), chunk):
-        batch = [with_constant(to_device(z[i : i + chunk], heads[0].device)) for z in spaces]
-        labeling = torch.stack(softmax_labelings(heads, batch)).mean(0)
-        if not torch.isfinite(labeling).all():
-            raise ValueError("the logits overflow float32: bring the spaces to a smaller scale")
-        yield labeling
-
-
-def hard_labels(heads: list[Tensor], spaces: list) -> np.ndarray:
-    """argmax τ of every run, (R, n)."""
-    parts = [labeling.argmax(dim=1).cpu() for labeling in label_rows(heads, spaces)]
-    return torch.cat(parts, dim=1).numpy()
-
-
-def soft_labels(heads: list[Tensor], spaces: list) -> np.ndarray:
-    """τ of every run, (R, n, C)."""
-    parts = [labeling.mT.cpu() for labeling in label_rows(heads, spaces)]
-    return torch.cat(parts, dim=1).numpy()

@@ -19,15 +19,17 @@ come to rest at its end, whatever they rest on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from math import cos, pi
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from hume_turtle.core.batching import Batches, as_tensor
-from hume_turtle.core.inner_heads import Adam, train_heads
 from hume_turtle.core.objectives import turtle_objective
 from hume_turtle.core.precision import pick_precision
 from hume_turtle.core.products import linear_logits
@@ -37,6 +39,7 @@ from hume_turtle.core.turtle_solver import minimise_turtle
 from hume_turtle.estimators.base import per_run
 from hume_turtle.estimators.kmeans import KMeansBaseline
 from hume_turtle.estimators.projection import SAMPLE, Projection, draw_rows
+from hume_turtle.estimators.unexplained import learn
 from hume_turtle.progress import progress
 
 RESTARTS = 16
@@ -46,14 +49,24 @@ OUTER_STEPS = 300
 INNER_STEPS = 3
 OUTER_LR = 0.03
 INNER_LR = 0.005
-JUDGING = 200, 0.01  # Adam steps of the heads that judge a labeling, and their learning rate
 DIM = 64, 1  # dimensions kept of a space: so many, or so many for each class
 SHARPNESS = 3.0  # of a labeling by k-means: with 1 it starts too soft, with 10 it cannot move
 BATCH = 2000, 20  # rows in a batch: so many, or so many for each class
 
 
+class Run(NamedTuple):
+    """What a fit by the fast recipe is told; the names are those of `Turtle`."""
+
+    n_classes: int
+    gamma: float
+    seed: int = 0
+    batch_size: int = 10_000
+    class_prior: Sequence[float] | None = None
+    precision: str = "fp32"
+
+
 def fast_size(model) -> tuple[int, int]:
-    """Dimensions kept of a space and rows in a batch, for a `Turtle` of so many classes.
+    """Dimensions kept of a space and rows in a batch, for a `Turtle` or `Run` of so many classes.
 
     Only runs that agree in both can be solved together.
     """
@@ -61,15 +74,26 @@ def fast_size(model) -> tuple[int, int]:
     return dim, min(model.batch_size, rows)
 
 
-def solve_fast(spaces: list, models: list, device: torch.device):
+def solve_fast(
+    spaces: list,
+    models: list,
+    device: torch.device,
+    restarts: int = RESTARTS,
+    finalists: int = FINALISTS,
+    kept: int = 1,
+    quiet: bool = False,
+):
     """Fit estimators that differ in γ, number of classes and, where a batch is all rows, in seed.
 
     Args:
         spaces: K checked arrays (n, d_k).
-        models: R estimators.
+        models: R of `Turtle` or `Run`; all with the same `class_prior`.
+        restarts, finalists: of each estimator, and how many continue after `SCREENING`.
+        kept: finalists that each estimator keeps in the end, the best first.
+        quiet: show no progress.
 
     Returns:
-        K tensors (R, C, d_k + 1), and the kept runs' history, a dict of (T, R).
+        K tensors (R kept, C, d_k + 1), and the kept runs' history, a dict of (T, R kept).
     """
     spaces = [as_tensor(space) for space in spaces]
     width = max(model.n_classes for model in models)
@@ -79,20 +103,23 @@ def solve_fast(spaces: list, models: list, device: torch.device):
     projections = [Projection(rows, dim) for rows in samples]
     projected = [project(space) for project, space in zip(projections, spaces)]
     samples = [project(rows) for project, rows in zip(projections, samples)]
+    prior = models[0].class_prior
+    log_prior = None if prior is None else log_shares(prior, device)
     starts = [
-        start_heads(samples, model.n_classes, width, model.seed * RESTARTS + restart)
+        start_heads(samples, model.n_classes, width, model.seed * restarts + restart, prior)
         for model in models
-        for restart in range(RESTARTS)
+        for restart in range(restarts)
     ]
-    heads = [torch.stack(parts) for parts in zip(*starts)]  # K of (R · RESTARTS, C, d' + 1)
+    heads = [torch.stack(parts) for parts in zip(*starts)]  # K of (R · restarts, C, d' + 1)
     batches = Batches(projected, batch, device, pick_precision(models[0].precision, device))
     stream = generator(derived_seed(models[0].seed, 1), device)
     rows = draw_batches(batches.n, batch, 1 + OUTER_STEPS, stream)
     jury = next(rows)  # the rows that restarts are compared on
-    rows = iter(progress(rows, OUTER_STEPS, "TURTLE"))
+    rows = rows if quiet else iter(progress(rows, OUTER_STEPS, "TURTLE"))
     decay = [(1 + cos(pi * t / OUTER_STEPS)) / 2 for t in range(OUTER_STEPS)]
     inner, histories = heads, []
-    for steps, kept in ((range(SCREENING), FINALISTS), (range(SCREENING, OUTER_STEPS), 1)):
+    rounds = (range(SCREENING), finalists), (range(SCREENING, OUTER_STEPS), kept)
+    for steps, survivors in rounds:
         encoder = SoftmaxEncoder.from_heads(heads)
         each = len(heads[0]) // len(models)  # restarts of a run
         ones = torch.ones(len(heads[0]), device=device, dtype=torch.float32)
@@ -108,10 +135,11 @@ def solve_fast(spaces: list, models: list, device: torch.device):
             outer_lr=OUTER_LR * decay[steps[0]] * ones,
             warm_start=True,
             decay=[decay[t] for t in steps],
+            log_prior=log_prior,
         )
         heads = [head.detach() for head in encoder.heads()]
-        loss = hard_objective(heads, batches.load(jury), gamma)
-        best = lowest(loss.view(-1, each), kept)
+        loss = hard_objective(heads, batches.load(jury), gamma, log_prior)
+        best = lowest(loss.view(-1, each), survivors)
         heads, inner = ([head[best] for head in part] for part in (heads, inner))
         histories = [{k: v[:, best] for k, v in part.items()} for part in (*histories, history)]
     history = {name: torch.cat([part[name] for part in histories]) for name in histories[0]}
@@ -119,7 +147,9 @@ def solve_fast(spaces: list, models: list, device: torch.device):
 
 
 @torch.no_grad()
-def hard_objective(heads: list[Tensor], spaces: list[Tensor], gamma: Tensor) -> Tensor:
+def hard_objective(
+    heads: list[Tensor], spaces: list[Tensor], gamma: Tensor, log_prior: Tensor | None = None
+) -> Tensor:
     """TURTLE's objective (R,) of the hard labels that R runs' task encoders give the same rows.
 
     The inner heads are trained on the labels from zero, so that runs compare by nothing else.
@@ -128,18 +158,13 @@ def hard_objective(heads: list[Tensor], spaces: list[Tensor], gamma: Tensor) -> 
         heads: of the task encoders, K tensors (R, C, d_k + 1).
         spaces: K tensors with the constant column, (n, d_k + 1).
         gamma: (R,).
+        log_prior: (C,), log of known shares of the classes.
     """
     tau = torch.stack(softmax_labelings(heads, spaces)).mean(0)  # (R, C, n)
     hard = torch.zeros_like(tau).scatter_(1, tau.argmax(1, keepdim=True), 1.0)
-    steps, lr = JUDGING
-    adams = []
-    for head in heads:
-        start = torch.zeros_like(head)
-        start[..., -1] = head[..., -1].where(head[..., -1] == ABSENT, 0.0)
-        adams.append(Adam([start], lr * torch.ones_like(gamma)))
-    train_heads(adams, spaces, hard, steps)
-    logits = [linear_logits(adam.parameters[0], space) for adam, space in zip(adams, spaces)]
-    return turtle_objective([hard] * len(spaces), logits, gamma)[0]
+    judges = learn(hard, spaces, heads[0][..., -1] != ABSENT)
+    logits = [linear_logits(head, space) for head, space in zip(judges, spaces)]
+    return turtle_objective([hard] * len(spaces), logits, gamma, log_prior)[0]
 
 
 def lowest(loss: Tensor, kept: int) -> Tensor:
@@ -148,19 +173,35 @@ def lowest(loss: Tensor, kept: int) -> Tensor:
     return (order + loss.shape[1] * torch.arange(len(loss), device=loss.device)[:, None]).flatten()
 
 
-def start_heads(rows: list[Tensor], n_classes: int, width: int, seed: int) -> list[Tensor]:
+def log_shares(prior: Sequence[float], device: torch.device) -> Tensor:
+    """log π of known shares (C,), which need not sum to one."""
+    shares = torch.as_tensor(prior, dtype=torch.float32, device=device)
+    return (shares / shares.sum()).log()
+
+
+def start_heads(
+    rows: list[Tensor],
+    n_classes: int,
+    width: int,
+    seed: int,
+    prior: Sequence[float] | None = None,
+) -> list[Tensor]:
     """Where restart `seed` begins: heads (width, d' + 1) of each space.
 
     An odd restart begins at the published random heads, the even ones take turns at k-means in
-    all spaces joined and in each. Classes past `n_classes` are absent.
+    all spaces joined and in each. Classes past `n_classes` are absent. Where the shares of the
+    classes are known, the largest cluster is the largest class, and so on.
     """
     if seed % 2:
         stream = [generator(seed, rows[0].device)]
         return [h[0] for h in draw_heads([x.shape[1] for x in rows], [n_classes], stream, width)]
     views = [rows, *([x] for x in rows)] if len(rows) > 1 else [rows]
     view = [x.cpu().numpy() for x in views[seed // 2 % len(views)]]
-    clusters = KMeansBaseline(n_classes, seed=seed, n_init=1).fit(view)
-    return nearest_centre(rows, clusters.labels_, n_classes, width)
+    labels = KMeansBaseline(n_classes, seed=seed, n_init=1).fit(view).labels_
+    if prior is not None:
+        by_size = np.argsort(np.bincount(labels, minlength=n_classes), kind="stable")
+        labels = np.argsort(prior, kind="stable")[np.argsort(by_size)[labels]]
+    return nearest_centre(rows, labels, n_classes, width)
 
 
 def nearest_centre(rows: list[Tensor], labels, n_classes: int, width: int) -> list[Tensor]:

@@ -25,6 +25,18 @@ def test_objective_is_the_equation():
         torch.testing.assert_close(loss[run], expected_error - gamma[run] * expected_entropy)
 
 
+def test_known_shares_take_the_place_of_the_entropy():
+    """−KL(mean τ || π) is 0 where the shares are π, and H − log C for a uniform π."""
+    generator = torch.Generator().manual_seed(1)
+    labelings = [torch.randn(3, 7, generator=generator).softmax(0)]
+    logits = [torch.randn(3, 7, generator=generator)]
+    loss, error, balance = turtle_objective(labelings, logits, 10.0, torch.full((3,), 1 / 3).log())
+    torch.testing.assert_close(loss, error - 10 * (balance - log(3)))
+    shares = labelings[0].mean(1)
+    loss, error, _ = turtle_objective(labelings, logits, 10.0, shares.log())
+    torch.testing.assert_close(loss, error)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 10.0])
 def test_gradient_of_the_objective(gamma):
     generator = torch.Generator().manual_seed(0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hume_turtle.datasets.folder import images_below
 from hume_turtle.datasets.registry import load_dataset
 
 
@@ -133,3 +134,14 @@ def test_what_cannot_be_read_as_one_layout_is_refused(tmp_path, files, split, me
     touch(tmp_path / "pics", *files)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         load_dataset("pics", split, tmp_path)
+
+
+def test_images_at_any_depth(tmp_path):
+    touch(tmp_path, "b.jpg", "a/deep/er/c.PNG", "a/d.jpeg", "a/notes.txt", "z/out/map.png")
+    touch(tmp_path, ".hidden/x.jpg", "a/.x.jpg")
+    (tmp_path / "a/round").symlink_to(tmp_path)  # a link back is no endless loop
+    wanted = ["a/d.jpeg", "a/deep/er/c.PNG", "b.jpg"]
+    found = images_below(tmp_path, apart_from=tmp_path / "z/out")
+    assert found == [str(tmp_path / name) for name in wanted]
+    assert images_below(tmp_path)[-1] == str(tmp_path / "z/out/map.png")
+    assert images_below(tmp_path / "z") == [str(tmp_path / "z/out/map.png")]

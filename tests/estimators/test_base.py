@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 import hume_turtle
 from hume_turtle import Hume, Turtle
@@ -67,6 +69,7 @@ BAD_SPACES = {
     "one dimension": ([GOOD, GOOD[0]], r"space 1 has 1 dimension.*\(5,\)"),
     "one dimension, alone": (GOOD[0], r"space 0 has 1 dimension"),
     "three dimensions": ([GOOD, GOOD[None]], r"space 1 has 3 dimension"),
+    "a list of rows": (GOOD.tolist(), r"space 0 has 1 dimension.*each item of a list is taken as"),
     "three dimensions, alone": (np.ones((2, 24, 5)), r"space 0 has 3 dimension"),
     "three dimensions in torch": ([GOOD, torch.ones(1, 24, 5)], r"space 1 has 3 dimension"),
     "ragged": ([GOOD, [[1.0, 2.0], [1.0]]], r"space 1 is not a two-dimensional array"),
@@ -75,6 +78,8 @@ BAD_SPACES = {
     "complex": ([GOOD, np.ones((24, 4), complex)], r"space 1 has dtype complex128"),
     "complex torch": ([GOOD, torch.ones(24, 4, dtype=torch.cfloat)], r"space 1 has dtype .*compl"),
     "times": ([GOOD, np.zeros((24, 4), "datetime64[s]")], r"space 1 has dtype datetime64"),
+    "numbers as objects": ([GOOD, np.ones((24, 4), object)], r"space 1 has dtype object"),
+    "sparse": ([GOOD, csr_array(np.eye(24))], r"space 1 is a sparse matrix"),
     "None": (None, r"space 0 has dtype object"),
     "None inside": ([GOOD, None], r"space 1 has dtype object"),
     "a dict": ({"z": GOOD}, r"space 0 has dtype object"),
@@ -104,7 +109,7 @@ def test_predict_refuses_other_spaces(kind, spaces):
         ([], r"empty"),
         ([z1[:0], z2[:0]], r"space 0 is empty"),
     ):
-        for method in (model.predict, model.predict_proba):
+        for method in (model.predict, model.predict_proba, model.confidence):
             with pytest.raises(ValueError, match=message):
                 method(bad)
     assert len(model.predict([z[:1] for z in spaces])) == 1, "one row will do, though fewer than C"
@@ -118,10 +123,10 @@ def test_predict_refuses_other_spaces(kind, spaces):
 @BOTH
 def test_nothing_works_before_fit(kind, spaces, tmp_path):
     model = kind(3)
-    for method in (model.predict, model.predict_proba):
-        with pytest.raises(ValueError, match=f"this {kind.__name__} is not fitted: call fit"):
+    for method in (model.predict, model.predict_proba, model.confidence):
+        with pytest.raises(NotFittedError, match=f"this {kind.__name__} is not fitted: call fit"):
             method(spaces)
-    with pytest.raises(ValueError, match="not fitted"):
+    with pytest.raises(NotFittedError, match="not fitted"):
         model.save(tmp_path / "model.npz")
     assert not list(tmp_path.iterdir())
 
@@ -252,6 +257,7 @@ def test_the_same_numbers_in_any_guise(kind, spaces, tmp_path):
         other = quick(kind).fit([space, z2])
         assert np.allclose(other.heads_[0], model.heads_[0], rtol=1e-4, atol=1e-6), name
         assert (other.labels_ == model.labels_).all(), name
+        assert other.confidence([space, z2]).shape == (24,), name
         proba = other.predict_proba([space, z2])
         assert np.allclose(proba, model.predict_proba([z1, z2]), rtol=1e-4, atol=1e-5), name
 

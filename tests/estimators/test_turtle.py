@@ -18,7 +18,7 @@ from hume_turtle.core.sampling import draw_batches
 from hume_turtle.core.task_encoders import SoftmaxEncoder, draw_heads
 from hume_turtle.core.turtle_solver import minimise_turtle, turtle_gradient
 from hume_turtle.estimators import turtle, turtle_fast
-from hume_turtle.estimators.turtle import hard_labels, label_rows, soft_labels
+from hume_turtle.estimators.labeling import hard_labels, label_rows, soft_labels
 from hume_turtle.evaluation.metrics import cluster_accuracy
 from tests.helpers.parity import digits
 
@@ -315,8 +315,9 @@ def test_published_accuracy_of_a_cold_start(names, published):
     assert np.mean(found) == pytest.approx(np.mean(published), abs=1.1)
 
 
+@pytest.mark.parametrize("prior", [None, [0.6, 0.3, 0.1]])
 @pytest.mark.parametrize("n_spaces", [1, 2, 3])
-def test_explicit_gradient_is_that_of_the_objective(n_spaces):
+def test_explicit_gradient_is_that_of_the_objective(n_spaces, prior):
     """The hot loop's gradient, term by term against autograd in float64."""
     stream = torch.Generator().manual_seed(n_spaces)
     dims, runs = (4, 3, 5)[:n_spaces], 2
@@ -327,13 +328,15 @@ def test_explicit_gradient_is_that_of_the_objective(n_spaces):
 
     encoder, inner = SoftmaxEncoder.from_heads(heads()), heads()
     gamma = torch.tensor([10.0, 0.5], dtype=torch.float64)
+    prior = None if prior is None else torch.tensor(prior, dtype=torch.float64).log()
 
     inner_logits = [linear_logits(head, space) for head, space in zip(inner, spaces)]
-    expected_terms = turtle_objective(encoder.labelings(spaces), inner_logits, gamma)
+    expected_terms = turtle_objective(encoder.labelings(spaces), inner_logits, gamma, prior)
     expected = torch.autograd.grad(expected_terms[0].sum(), encoder.parameters())
 
     with torch.no_grad():
-        by_logits, terms = turtle_gradient(encoder.labelings(spaces), inner_logits, gamma)
+        labelings = encoder.labelings(spaces)
+        by_logits, terms = turtle_gradient(labelings, inner_logits, gamma, prior)
         by_heads = [head_gradient(g, space) for g, space in zip(by_logits, spaces)]
         found = encoder.gradients(by_heads)
     for ours, theirs in zip((*terms, *found), (*expected_terms, *expected), strict=True):

@@ -8,7 +8,7 @@ from hume_turtle import Turtle
 from hume_turtle.core.objectives import turtle_objective
 from hume_turtle.core.products import linear_logits
 from hume_turtle.core.task_encoders import ABSENT, draw_heads, with_constant
-from hume_turtle.estimators import turtle_fast
+from hume_turtle.estimators import turtle_fast, unexplained
 from hume_turtle.estimators.turtle import batched_runs
 from hume_turtle.estimators.turtle_fast import (
     fast_size,
@@ -76,7 +76,7 @@ def test_the_hard_objective_is_turtles_and_knows_neither_sharpness_nor_absent_cl
     padded = [head[None] for head in nearest_centre([rows / 10] * 2, truth.numpy(), 3, 5)]
     torch.testing.assert_close(hard_objective(padded, spaces, gamma), loss)
 
-    steps, lr = turtle_fast.JUDGING
+    steps, lr = unexplained.STEPS, unexplained.LR
     layer = torch.nn.Linear(2, 3)
     torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
     adam = torch.optim.Adam(layer.parameters(), lr)
@@ -101,7 +101,7 @@ def test_the_hard_objective_prefers_the_labeling_with_the_margin():
 def test_the_restart_of_the_lowest_hard_objective_is_kept(monkeypatch):
     asked = []
 
-    def last_is_lowest(heads, spaces, gamma):
+    def last_is_lowest(heads, spaces, gamma, log_prior):
         asked.append((heads[0], spaces[0].clone()))
         return -torch.arange(len(gamma), dtype=torch.float32)
 

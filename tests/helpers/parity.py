@@ -20,8 +20,8 @@ from hume_turtle.core.hume_solver import ANNEAL_AT, minimise_hume
 from hume_turtle.core.task_encoders import OrthonormalEncoder, SoftmaxEncoder, with_constant
 from hume_turtle.core.turtle_solver import minimise_turtle
 from hume_turtle.core.unrolled import HeadSpace, UnrolledDescent
+from hume_turtle.estimators.labeling import hard_labels
 from hume_turtle.estimators.scores import cross_validation_score
-from hume_turtle.estimators.turtle import hard_labels
 
 DIGITS = Path(__file__).parents[3] / "shared" / "parity" / "digits_embeddings.npz"
 # A recording's name to ours.

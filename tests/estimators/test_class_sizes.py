@@ -1,0 +1,130 @@
+"""γ chosen without labels, known shares, and the unexplained share they are chosen by."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy as torch_cross_entropy
+
+from hume_turtle import Turtle
+from hume_turtle.estimators.class_sizes import GAMMAS, choose
+from hume_turtle.estimators.projection import Projection
+from hume_turtle.estimators.unexplained import LR, STEPS, held_out_share, unexplained_share
+from hume_turtle.evaluation.metrics import cluster_accuracy
+
+
+def test_the_share_of_a_fit_is_the_mean_over_its_end():
+    error = torch.cat([torch.full((50,), 9.0), torch.full((20,), 0.2)])
+    history = {"cross_entropy": error, "entropy": torch.full((70,), 2.0)}
+    assert float(unexplained_share(history)) == pytest.approx(0.1)
+
+
+def test_the_share_on_other_rows_is_that_of_plain_torch():
+    stream = torch.Generator().manual_seed(0)
+    space = torch.randn(40, 3, generator=stream)
+    labels = (space[:, 0] > 0).long()
+    (found,) = held_out_share([space], labels[None], [2]).tolist()
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    losses = []
+    for learnt, judged in ((order[:20], order[20:]), (order[20:], order[:20])):
+        layer = torch.nn.Linear(3, 2)
+        torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
+        adam = torch.optim.Adam(layer.parameters(), LR)
+        for _ in range(STEPS):
+            adam.zero_grad()
+            torch_cross_entropy(layer(space[learnt]), labels[learnt]).backward()
+            adam.step()
+        losses.append(torch_cross_entropy(layer(space[judged]), labels[judged]).item())
+    share = labels.float().mean().item()
+    entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    assert found == pytest.approx(np.mean(losses) / entropy, rel=1e-3)
+
+
+def test_the_share_on_other_rows_tells_true_from_random_labels_and_no_absent_class(blobs):
+    (space,), planted = blobs(80, 3, (5,))
+    rows = torch.from_numpy(space)
+    rows = Projection(rows, 5)(rows)
+    planted = torch.from_numpy(planted)
+    drawn = planted[torch.randperm(80, generator=torch.Generator().manual_seed(0))]
+    true, random = held_out_share([rows], torch.stack([planted, drawn]), [3, 3]).tolist()
+    assert true < 0.1 < 0.9 < random
+    padded, _ = held_out_share([rows], torch.stack([planted, planted]), [3, 7]).tolist()
+    assert padded == pytest.approx(true, rel=1e-4)
+
+
+def test_gamma_10_stays_unless_other_rows_see_the_gain_too():
+    own = np.array([0.06, 0.05, 0.002])
+    assert choose(own, np.array([0.04, 0.04, 0.015]), [5, 5, 5]) == 2
+    assert choose(own, np.array([0.04, 0.04, 0.035]), [5, 5, 5]) == 0  # it explains itself alone
+    assert choose(np.array([0.06, 0.05, 0.04]), np.array([0.04, 0.04, 0.015]), [5, 5, 5]) == 0
+    assert choose(own, np.array([0.04, 0.01, 0.015]), [5, 5, 4]) == 0  # it has lost a class
+
+
+@pytest.fixture
+def unbalanced():
+    """Rows (330, 8) of three classes of 240, 60 and 30, and their classes."""
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], [240, 60, 30])
+    centres = 4 * np.linalg.qr(rng.normal(size=(8, 8)))[0][:3]
+    return (centres[truth] + rng.normal(size=(330, 8))).astype(np.float32), truth
+
+
+def test_gamma_auto_finds_unbalanced_classes_that_10_cuts(unbalanced):
+    rows, truth = unbalanced
+    published = Turtle(3, recipe="fast").fit(rows)
+    model = Turtle(3, gamma="auto", recipe="fast").fit(rows)
+    assert cluster_accuracy(truth, published.labels_) < 0.85
+    assert cluster_accuracy(truth, model.labels_) > 0.95
+    assert model.gamma_ in GAMMAS
+    assert model.gamma_ < 10
+    assert model.gamma == "auto"
+
+
+def test_gamma_auto_keeps_10_for_balanced_classes_and_serves_the_published_recipe(blobs):
+    spaces, _ = blobs(60, 3, (6,))
+    settings = {"outer_steps": 30, "warm_start": True, "inner_lr": 0.01, "outer_lr": 0.01}
+    auto, plain = (Turtle(3, gamma=gamma, **settings).fit(spaces) for gamma in ("auto", 10.0))
+    assert auto.gamma_ == 10.0
+    assert (auto.labels_ == plain.labels_).all()
+    assert Turtle(3, gamma="auto", recipe="fast").fit(spaces).gamma_ == 10.0
+
+
+@pytest.mark.parametrize("recipe", ["published", "fast"])
+def test_known_shares_are_met_by_the_class_that_they_name(unbalanced, recipe):
+    rows, truth = unbalanced
+    rows = rows / np.sqrt(np.square(rows).mean())
+    steps = {"outer_steps": 300, "outer_lr": 0.01, "inner_lr": 0.01, "warm_start": True}
+    model = Turtle(
+        3,
+        class_prior=[30, 240, 60],
+        recipe=recipe,
+        **(steps if recipe == "published" else {}),
+    ).fit(rows)
+    shares = np.bincount(model.labels_, minlength=3) / len(rows)
+    np.testing.assert_allclose(shares, np.array([30, 240, 60]) / 330, atol=0.03)
+    if recipe == "fast":
+        assert cluster_accuracy(truth, model.labels_) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"class_prior": [0.5, 0.5]}, "class_prior has 2 shares, but n_classes is 3"),
+        ({"class_prior": [0.5, 0.5, 0]}, "class_prior=0 must be a number > 0"),
+        ({"class_prior": "0.5"}, "must be a list of one number for each class"),
+        ({"class_prior": [1, 1, 2], "gamma": "auto"}, "class_prior states: give one"),
+        ({"gamma": "automatic"}, "gamma='automatic' must be a number"),
+        ({"n_classes": "many"}, "n_classes='many' must be an integer"),
+        ({"n_classes": "auto", "class_prior": [1, 2]}, "n_classes is 'auto'"),
+    ],
+)
+def test_bad_settings_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        Turtle(**{"n_classes": 3, **settings}).fit(np.ones((30, 2), np.float32))
+
+
+def test_a_list_of_shares_survives_saving_and_batching(unbalanced, tmp_path):
+    rows, _ = unbalanced
+    model = Turtle(3, class_prior=np.array([8, 2, 1]), recipe="fast")
+    both = model.fit_many(rows, [{"gamma": 10.0}, {"gamma": 3.0}])
+    both[0].save(tmp_path / "model.npz")
+    assert Turtle.load(tmp_path / "model.npz").class_prior == [8, 2, 1]
