@@ -389,7 +389,14 @@ def add_bench(commands) -> None:
         description="Writes data/measured/<suite>.csv, speed.csv and growth.csv: under 15 minutes.",
     )
     command.add_argument("--dataset", default="digits", help="of data/measured/<suite>.csv")
-    command.add_argument("--full", action="store_true", help="ten seeds, long runs: over an hour")
+    kinds = command.add_mutually_exclusive_group()
+    kinds.add_argument("--full", action="store_true", help="ten seeds, long runs: over an hour")
+    kinds.add_argument(
+        "--choices",
+        action="store_true",
+        help="instead score what is chosen without labels, the number and sizes of classes: half "
+        "an hour, number-of-classes.csv and class-sizes.csv",
+    )
     command.set_defaults(run="suites.bench")
 
 

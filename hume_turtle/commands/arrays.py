@@ -25,7 +25,7 @@ from hume_turtle.storage.files import atomic_write
 
 ARCHIVES = (".npz", ".pt", ".pth")  # may hold several arrays
 TABLES = (".parquet", ".csv")
-COUNTERS = ("", "index", "id", "row")  # headers of a first column that only numbers the rows
+COUNTERS = ("unnamed: 0", "index", "id", "row")  # a first column that only numbers the rows
 ANSWERS = ("label", "labels", "class", "target")  # headers of what no fit may see
 MARK = "\ufeff".encode().decode("latin-1")  # that some programs put before UTF-8
 CHUNK = 4096  # rows read at once from a memory map
@@ -58,7 +58,7 @@ def open_spaces(
     another.
     """
     contents = _open_all(paths, 2)
-    places = [str(Path(path).resolve()) for path in paths]
+    places = [Path(path).resolve() for path in paths]
     for i, path in enumerate(paths):
         if places[i] in places[:i]:
             raise ValueError(f"{path} is given twice: give each space once")
@@ -88,8 +88,7 @@ def _open(path: str, ndim: int) -> Content:
     suffix = Path(file).suffix.lower()
     if suffix not in READERS:
         raise ValueError(f"{path}: cannot read {suffix or 'this'}; files read: {' '.join(READERS)}")
-    content = READERS[suffix](file, member)
-    array = content.values
+    array, names = READERS[suffix](file, member)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path} holds {array.dtype}, not numbers")
     if suffix in TABLES and ndim == 1 and array.shape[1] == 1:
@@ -97,7 +96,7 @@ def _open(path: str, ndim: int) -> Content:
     if array.ndim != ndim:
         wanted = {1: "one, (n,)", 2: "two, (n, d)"}[ndim]
         raise ValueError(f"{path} has {array.ndim} dimensions, {array.shape}, not {wanted}")
-    return Content(array, content.names)
+    return Content(array, names)
 
 
 def file_and_member(path: str) -> tuple[str, str | None]:
@@ -129,46 +128,31 @@ def read_npz(path: str, member: str | None) -> Content:
 def read_torch(path: str, member: str | None) -> Content:
     import torch
 
-    content = _load_tensors(path)
-    if torch.is_tensor(content) and member is None:
-        return Content(_as_numpy(path, content))
-    named = content.items() if isinstance(content, Mapping) else ()
-    tensors = {str(name): value for name, value in named if torch.is_tensor(value)}
-    return Content(_as_numpy(path, tensors[chosen(path, list(tensors), member)]))
-
-
-def _load_tensors(path: str) -> Any:
-    """What `torch.save` wrote, as a memory map where the file allows it."""
-    import torch
-
-    options = {"map_location": "cpu", "weights_only": True}
-    try:
-        if zipfile.is_zipfile(path):
-            return torch.load(path, mmap=True, **options)
-        return torch.load(path, **options)  # the older format
+    try:  # mmap: the older of the two formats has none
+        options = {"map_location": "cpu", "weights_only": True, "mmap": zipfile.is_zipfile(path)}
+        content = torch.load(path, **options)
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError) as error:
         fault = shorten(str(error).partition(". ")[0], 150)
         raise ValueError(f"{path} is not a file of tensors alone: {fault}") from None
-
-
-def _as_numpy(path: str, tensor) -> np.ndarray:
-    import torch
-
-    if tensor.layout is not torch.strided:
+    if not (torch.is_tensor(content) and member is None):
+        named = content.items() if isinstance(content, Mapping) else ()
+        tensors = {str(name): value for name, value in named if torch.is_tensor(value)}
+        content = tensors[chosen(path, list(tensors), member)]
+    if content.layout is not torch.strided:
         raise ValueError(f"{path} holds a sparse tensor: save it as a dense one")
-    tensor = tensor.detach()
-    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+    content = content.float() if content.dtype is torch.bfloat16 else content
+    return Content(content.detach().numpy())
 
 
 def chosen(path: str, names: Sequence[str], member: str | None) -> str:
     """The array to read: the one that is named, or the only one."""
+    listed = shorten(", ".join(names), 150)
     if not names:
         raise ValueError(f"{path} holds no array")
     if member is None and len(names) > 1:
-        listed = shorten(", ".join(names), 150)
         raise ValueError(f"{path} holds several arrays ({listed}): name one, as {path}:{names[0]}")
     if member is not None and member not in names:
-        raise ValueError(f"{path} has no array {member!r}; it has {shorten(', '.join(names), 150)}")
+        raise ValueError(f"{path} has no array {member!r}; it has {listed}")
     return names[0] if member is None else member
 
 
@@ -190,11 +174,11 @@ def read_csv(path: str, member: str | None) -> Content:
     options = {"header": 0 if header else None, "sep": separator, "low_memory": False}
     try:
         with open(path, encoding="latin-1", newline="") as file:  # a character for every byte
-            if file.read(len(MARK)) != MARK:
-                file.seek(0)
+            file.seek(len(MARK) if file.read(len(MARK)) == MARK else 0)
             frame = pd.read_csv(file, **options)
     except ValueError as error:  # of pandas' parser
         raise ValueError(f"{path} cannot be read: {shorten(str(error), 150)}") from None
+    frame.columns = [from_bytes(name) if header else i + 1 for i, name in enumerate(frame.columns)]
     return of_table(path, frame, from_bytes)
 
 
@@ -209,17 +193,12 @@ def layout(path: str) -> tuple[bool, str]:
     A first line of numbers is a row of data, unless they count the columns from 0, as pandas'
     own header does.
     """
-    options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
-    with open(path, **options) as file:
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         line = file.readline()
-        if "\0" in line:
-            raise ValueError(f"{path} is not text in UTF-8: save it as such")
-        separator = max(",;\t", key=line.count)
-        file.seek(0)
-        try:
-            first = next(csv.reader(file, delimiter=separator), None)
-        except csv.Error as error:
-            raise ValueError(f"{path} is not a .csv file: {error}") from None
+    if "\0" in line:
+        raise ValueError(f"{path} is not text in UTF-8: save it as such")
+    separator = max(",;\t", key=line.count)
+    first = next(csv.reader([line], delimiter=separator), None)
     if not first:
         raise ValueError(f"{path} is empty")
     cells = first if is_number(first[0]) else first[1:]  # the first may be a name
@@ -236,69 +215,57 @@ def is_number(text: str) -> bool:
 
 
 def of_table(path: str, frame, text: Callable[[Any], str] = str) -> Content:
-    """The numbers of a table (n, d), and its rows' names; text: of a cell or header."""
+    """The numbers of a table (n, d), and its rows' names, each by `text` of the cell."""
     import pandas as pd
 
     if not len(frame):
         raise ValueError(f"{path} is empty: it has no rows")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas saved it as a first column
-        frame = frame.reset_index(names=frame.index.name or "")
-    headers = ["" if str(name).startswith("Unnamed: ") else text(name) for name in frame.columns]
-    headless = [isinstance(name, int) for name in frame.columns]
-    shown = [f"column {i + 1}" if no or not name else f"column {name!r}"
-             for i, (name, no) in enumerate(zip(headers, headless))]  # fmt: skip
-    names, start = None, 0
-    if len(headers) and names_rows(frame.iloc[:, 0], headers[0], headless[0]):
-        names, start = row_names(frame.iloc[:, 0], text), 1
-    numbers, shown, headers = frame.iloc[:, start:], shown[start:], headers[start:]
-    if not len(headers):
+        frame = frame.reset_index(names=frame.index.name or "index")
+    names = None
+    if names_rows(frame.iloc[:, 0], str(frame.columns[0])):
+        column, frame = frame.iloc[:, 0], frame.iloc[:, 1:]
+        names = ["" if missing else text(name) for name, missing in zip(column, column.isna())]
+        names = None if names == [str(i) for i in range(len(names))] else names  # it says nothing
+    if not frame.shape[1]:
         raise ValueError(f"{path} has no column of numbers")
-    for header in headers:
-        if len(headers) > 1 and header.lower() in ANSWERS:
+    for header in map(str, frame.columns):
+        if frame.shape[1] > 1 and header.lower() in ANSWERS:
             raise ValueError(
                 f"{path}: column {header!r} looks like the answer, which no fit may see: leave it "
                 "out, and give it as a file of its own to what takes labels"
             )
-    return Content(numbers_of(path, numbers, shown, text), names)
+    return Content(numbers_of(path, frame), names)
 
 
-def names_rows(column, header: str, headless: bool) -> bool:
+def names_rows(column, header: str) -> bool:
     """Whether a first column names the rows: text that is not numbers with a slip, or a counter."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(column):
-        return not headless and header.lower() in COUNTERS and column.is_unique
-    if holds_lists(column):
-        return False
-    return bool(pd.to_numeric(column, errors="coerce").notna().mean() <= 0.5)
-
-
-def row_names(column, text: Callable[[Any], str]) -> list[str] | None:
-    """The names; None where they count the rows from 0, which says nothing."""
-    names = ["" if missing else text(name) for name, missing in zip(column, column.isna())]
-    return None if names == [str(i) for i in range(len(names))] else names
+        return header.lower() in COUNTERS and column.is_unique
+    numbers = pd.to_numeric(column, errors="coerce") if not holds_lists(column) else column
+    return bool(numbers.notna().mean() <= 0.5)
 
 
 def holds_lists(column) -> bool:
     return isinstance(column.iloc[0], (list, tuple, np.ndarray))
 
 
-def numbers_of(path: str, frame, shown: list[str], text: Callable[[Any], str]) -> np.ndarray:
+def numbers_of(path: str, frame) -> np.ndarray:
     """Columns of numbers, or one of lists, as one array (n, d); a single column keeps its type."""
     import pandas as pd
 
-    for name, (_, column) in zip(shown, frame.items()):
+    for name, column in frame.items():
         if holds_lists(column):
-            if frame.shape[1] > 1:
-                raise ValueError(f"{path}: {name} holds lists: leave the columns beside it out")
-            return of_lists(path, name, column)
+            return of_lists(path, name, frame)
         if not pd.api.types.is_numeric_dtype(column):
             wrong = pd.to_numeric(column, errors="coerce").isna() & column.notna()
             row = int(np.argmax(wrong))
-            cell = shorten(repr(text(column.iloc[row])), 60)
+            cell = shorten(repr(column.iloc[row]), 60)
             raise ValueError(
-                f"{path}: {name} holds {cell} in row {row}, not a number: leave the column out or "
-                "make it numbers; of text only the first column may be, to name the rows"
+                f"{path}: column {name!r} holds {cell} in row {row}, not a number: leave the "
+                "column out or make it numbers; only the first may be text, to name the rows"
             )
     if frame.shape[1] == 1:
         return frame.to_numpy()
@@ -306,11 +273,13 @@ def numbers_of(path: str, frame, shown: list[str], text: Callable[[Any], str]) -
         return frame.to_numpy(np.float32, na_value=np.nan)
 
 
-def of_lists(path: str, name: str, column) -> np.ndarray:
-    lengths = {len(each) if hasattr(each, "__len__") else 0 for each in column}
-    if len(lengths) > 1:
-        raise ValueError(f"{path}: the lists of {name} differ in length")
-    return np.array(column.tolist())
+def of_lists(path: str, name: str, frame) -> np.ndarray:
+    if frame.shape[1] > 1:
+        raise ValueError(f"{path}: column {name!r} holds lists: leave the columns beside it out")
+    try:
+        return np.array(frame[name].tolist())
+    except ValueError:
+        raise ValueError(f"{path}: the lists of column {name!r} differ in length") from None
 
 
 READERS: dict[str, Callable[[str, str | None], Content]] = {
@@ -331,17 +300,15 @@ def check_rows(path: str, space: np.ndarray, constant: bool = False) -> None:
     """
     if 0 in space.shape:
         raise ValueError(f"{path} is empty: its shape is {space.shape}")
-    bad, first, varies = 0, None, constant
+    bad, varies = [], constant
     for start in range(0, len(space), CHUNK):
         part = space[start : start + CHUNK]
         with np.errstate(over="ignore"):
             wrong = ~np.isfinite(part.astype(np.float32, copy=False))
-        if wrong.any() and first is None:
-            first = start + int(np.argmax(wrong.any(axis=1)))
-        bad += np.count_nonzero(wrong)
+        bad += (start + np.nonzero(wrong)[0]).tolist()
         varies = varies or bool((part != space[0]).any())
     if bad:
-        raise ValueError(f"{path}: {bad} values are NaN or infinite, the first in row {first}")
+        raise ValueError(f"{path}: {len(bad)} values are NaN or infinite, the first in row {bad[0]}")
     if not varies:
         raise ValueError(f"{path}: all {len(space)} rows are the same, so there are no classes")
 

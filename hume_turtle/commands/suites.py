@@ -68,7 +68,11 @@ def bench(options: argparse.Namespace) -> None:
     os.environ["TQDM_DISABLE"] = "1"  # nothing but the methods is to be measured
     os.environ.pop("OMP_WAIT_POLICY", None)  # threads wait as they do for the library's users
 
+    from hume_turtle.benchmarks.choices import measure_choices
     from hume_turtle.benchmarks.run import measure
     from hume_turtle.pipeline.suite import Suite
 
-    measure(Suite(settings.folder, settings.params), options.dataset, options.full)
+    suite = Suite(settings.folder, settings.params)
+    if options.choices:
+        return measure_choices(suite)
+    return measure(suite, options.dataset, options.full)

@@ -200,7 +200,7 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
             model._check_settings()
             model.precision_ = header["precision"]
             if "gamma" in header:
-                model.gamma_ = float(header["gamma"])
+                model._gamma = float(header["gamma"])
             if "feature_names" in header:
                 model.feature_names_in_ = np.array(header["feature_names"], dtype=object)
             model._restore(arrays)

@@ -28,6 +28,7 @@ from hume_turtle.estimators.unexplained import ROWS, held_out_share, unexplained
 
 GAMMAS = (10.0, 3.0, 1.0, 0.5, 0.3)
 RESTARTS, FINALISTS = 32, 8  # of each γ: the objective of unbalanced classes has more poor optima
+TOGETHER = 50  # classes up to which all γ are solved as one batch; more would not fit into memory
 # How much less must be left unexplained than at γ = 10: of the fit itself, and on other rows.
 GAIN, HELD_OUT_GAIN = 2.0, 1.3
 
@@ -53,8 +54,11 @@ def fit_gamma(spaces: list, run: Run, device: torch.device) -> GammaFit:
         run: what the fit is to have, apart from γ.
     """
     runs = [run._replace(gamma=gamma) for gamma in GAMMAS]
+    batches = [runs] if run.n_classes <= TOGETHER else [[one] for one in runs]
     sizes = RESTARTS, FINALISTS, FINALISTS
-    heads, history = solve_fast(spaces, runs, device, *sizes)  # (γ finalists, C, d_k + 1)
+    parts = [solve_fast(spaces, batch, device, *sizes) for batch in batches]
+    heads = [torch.cat(of_space) for of_space in zip(*(part for part, _ in parts))]
+    history = {name: torch.cat([part[name] for _, part in parts], 1) for name in parts[0][1]}
     sample = draw_rows(len(spaces[0]), ROWS)
     rows = [as_tensor(space)[sample].to(device, torch.float32) for space in spaces]
     labels = torch.from_numpy(hard_labels(heads, rows)).to(device)
@@ -62,9 +66,8 @@ def fit_gamma(spaces: list, run: Run, device: torch.device) -> GammaFit:
     held_out = held_out_share(rows, labels, [run.n_classes] * len(labels)).cpu().numpy()
     own = unexplained_share(history).cpu().numpy()
     best = choose(own, held_out, [len(np.unique(row)) for row in labels.cpu().numpy()])
-    parts = [head[best : best + 1] for head in heads]
     of_best = {name: values[:, best : best + 1] for name, values in history.items()}
-    return GammaFit(GAMMAS[best // FINALISTS], parts, of_best)
+    return GammaFit(GAMMAS[best // FINALISTS], [head[best : best + 1] for head in heads], of_best)
 
 
 def choose(own: np.ndarray, held_out: np.ndarray, classes: list[int]) -> int:

@@ -86,8 +86,8 @@ class Turtle(LabelingEstimator):
             the bias.
         n_classes_: the number of classes C.
         gamma_: the weight γ.
-        n_classes_choice_: how "auto" chose the number of classes, a `NumberOfClasses`; None where
-            it was given, and after `load`.
+        n_classes_choice_: how "auto" chose the number of classes, a `NumberOfClasses`; `load` does
+            not bring it back.
         n_features_in_: d of a fit on one space, as scikit-learn has it.
         feature_names_in_: (d,) the column names of a fit on one data frame.
     """
@@ -150,7 +150,9 @@ class Turtle(LabelingEstimator):
         for variant, fit in zip(variants, fits):
             numbers = {"n_classes": variant.n_classes, "gamma": variant.gamma}
             variant.__dict__.update(fit.__dict__ | numbers)
-            variant.gamma_, variant.precision_ = fit.gamma, precision_name(fit.precision, device)
+            variant.precision_ = precision_name(fit.precision, device)
+            if variant.gamma == "auto":
+                variant._gamma = fit.gamma
             if names is not None:
                 variant.feature_names_in_ = names
         return variants
@@ -158,7 +160,6 @@ class Turtle(LabelingEstimator):
     def _with_numbers(self, spaces: list, device: torch.device) -> Turtle:
         """A copy that has numbers for "auto"; fitted already where choosing γ has done it."""
         model = Turtle(**self.get_params())
-        model.n_classes_choice_ = None
         if model.n_classes == "auto":
             model.n_classes_choice_ = select_n_classes(spaces, seed=model.seed, device=device)
             model.n_classes = model.n_classes_choice_.chosen
@@ -174,6 +175,11 @@ class Turtle(LabelingEstimator):
     def n_classes_(self) -> int:
         self._check_fitted()
         return len(self.heads_[0])
+
+    @property
+    def gamma_(self) -> float:
+        self._check_fitted()
+        return self._gamma if self.gamma == "auto" else self.gamma
 
     def predict_proba(self, spaces) -> np.ndarray:
         """The labeling τ of any rows, (n, C) float32: the mean over spaces of τ^k."""

@@ -18,6 +18,7 @@ from hume_turtle.core.sampling import generator
 from hume_turtle.core.task_encoders import ABSENT
 
 STEPS, LR = 200, 0.01  # Adam steps of the heads that judge a labeling, and their learning rate
+NUMBERS = 1 << 26  # of one-hot labels that are held at once: 256 MB
 ROWS = 4000  # that judge a labeling at most, half of them to learn from
 AT_END = 20  # iterations at the end of a fit whose mean is taken
 SPLIT_SEED = 0  # all labelings of the same rows are judged on the same halves
@@ -64,6 +65,10 @@ def held_out_share(spaces: list[Tensor], labels: Tensor, classes: list[int]) -> 
         classes: the number of classes of each of the R labelings.
     """
     n, width = labels.shape[1], max(classes)
+    step = max(1, NUMBERS // (n * width))
+    if len(classes) > step:
+        parts = [slice(i, i + step) for i in range(0, len(classes), step)]
+        return torch.cat([held_out_share(spaces, labels[i], classes[i]) for i in parts])
     hard = one_hot(labels, width).mT.to(spaces[0].dtype)  # (R, C, n)
     numbers = torch.tensor(classes, device=labels.device)
     present = torch.arange(width, device=labels.device) < numbers[:, None]  # (R, C)

@@ -594,6 +594,7 @@ def test_defaults_are_the_published_ones():
         "outer_lr": 1e-3,
         "batch_size": 10_000,
         "warm_start": False,
+        "class_prior": None,
         "precision": "fp32",
         "recipe": "published",
         "seed": 0,

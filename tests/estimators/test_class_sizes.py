@@ -6,8 +6,10 @@ import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
 from hume_turtle import Turtle
-from hume_turtle.estimators.class_sizes import GAMMAS, choose
+from hume_turtle.estimators import class_sizes, unexplained
+from hume_turtle.estimators.class_sizes import GAMMAS, choose, fit_gamma
 from hume_turtle.estimators.projection import Projection
+from hume_turtle.estimators.turtle_fast import Run
 from hume_turtle.estimators.unexplained import LR, STEPS, held_out_share, unexplained_share
 from hume_turtle.evaluation.metrics import cluster_accuracy
 
@@ -49,6 +51,25 @@ def test_the_share_on_other_rows_tells_true_from_random_labels_and_no_absent_cla
     assert true < 0.1 < 0.9 < random
     padded, _ = held_out_share([rows], torch.stack([planted, planted]), [3, 7]).tolist()
     assert padded == pytest.approx(true, rel=1e-4)
+
+
+def test_labelings_that_do_not_fit_at_once_are_judged_in_parts(blobs, monkeypatch):
+    (space,), planted = blobs(40, 3, (5,))
+    rows, labels = torch.from_numpy(space) / 3, torch.from_numpy(planted)
+    labels = torch.stack([labels, labels.roll(1), labels.roll(2)])
+    whole = held_out_share([rows], labels, [3, 3, 3])
+    monkeypatch.setattr(unexplained, "NUMBERS", 2 * 3 * 40)
+    torch.testing.assert_close(held_out_share([rows], labels, [3, 3, 3]), whole)
+
+
+def test_each_gamma_alone_gives_what_all_together_give(unbalanced, monkeypatch):
+    rows, _ = unbalanced
+    run = Run(3, 10.0)
+    together = fit_gamma([rows], run, torch.device("cpu"))
+    monkeypatch.setattr(class_sizes, "TOGETHER", 2)
+    alone = fit_gamma([rows], run, torch.device("cpu"))
+    assert alone.gamma == together.gamma
+    torch.testing.assert_close(alone.heads, together.heads, rtol=1e-3, atol=1e-3)
 
 
 def test_gamma_10_stays_unless_other_rows_see_the_gain_too():
