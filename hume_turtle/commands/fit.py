@@ -37,7 +37,12 @@ def settings_of(estimator: str) -> Iterator[tuple[str, object, str]]:
 
 
 def value(text: str):
-    """A number, true, false, none, or the text itself; the estimators check what they are given."""
+    """A number, true, false, none, a list of these with commas, or the text itself.
+
+    The estimators check what they are given.
+    """
+    if "," in text:
+        return [value(each) for each in text.split(",")]
     if text.lower() in WORDS:
         return WORDS[text.lower()]
     for kind in (int, float):

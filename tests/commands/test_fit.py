@@ -136,6 +136,11 @@ def test_bad_input_ends_with_one_line_and_writes_nothing(files, refused, command
     assert sorted(Path().iterdir()) == before
 
 
+def test_known_shares_are_an_option(files):
+    run("fit turtle a.npy b.npy --classes 3 --save out --recipe fast --class-prior 2,1,1")
+    assert Turtle.load("out/model-0.npz").class_prior == [2, 1, 1]
+
+
 def test_existing_results_stay_unless_they_are_to_be_replaced(files, refused, monkeypatch):
     run(f"{TURTLE} {QUICK}")
     before = Path("out/results.csv").read_bytes()
@@ -169,3 +174,4 @@ def test_values_on_the_command_line():
     words = ["3", "1e-3", "true", "False", "none", "fast"]
     assert [value(word) for word in words] == [3, 1e-3, True, False, None, "fast"]
     assert isinstance(value("3"), int)
+    assert value("0.5,0.3,2") == [0.5, 0.3, 2]
