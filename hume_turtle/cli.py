@@ -93,7 +93,11 @@ def add_cluster(commands) -> None:
         help="by default dinov2-vit-b-14; two that see different things are often better than one",
     )
     command.add_argument(
-        "--checkpoint", nargs="+", metavar="FILE", help="local weights of the encoders, in order"
+        "--checkpoint",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="local weights of the encoders, in order",
     )
     command.add_argument("--weights", default="pretrained", help="pretrained, or random to try")
     command.add_argument("--classes", default="auto", help="12, 2-40 or auto, the default")
@@ -134,7 +138,11 @@ def add_assign(commands) -> None:
         "--names", metavar="FILE", help="assignments-renamed.csv that the report saves"
     )
     command.add_argument(
-        "--checkpoint", nargs="+", metavar="FILE", help="the encoders' weights, if they were moved"
+        "--checkpoint",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="the encoders' weights, if they were moved",
     )
     add_unreadable(command)
     command.add_argument("--device", default="auto", help=DEVICE)

@@ -21,7 +21,7 @@ from hume_turtle.estimators.number_of_classes import check_candidates, select_n_
 from hume_turtle.estimators.turtle import Turtle
 from hume_turtle.evaluation.metrics import cluster_accuracy
 from hume_turtle.pipeline.machine import hardware
-from hume_turtle.pipeline.suite import Suite
+from hume_turtle.pipeline.suite import NUMBER_COLUMNS, SIZE_COLUMNS, Suite
 from hume_turtle.storage.files import atomic_write
 
 SUBSETS = range(10)  # seeds of the random subsets of three to nine digits
@@ -46,8 +46,12 @@ class Data(NamedTuple):
 def measure_choices(suite: Suite) -> None:
     """Write data/measured/number-of-classes.csv and class-sizes.csv: about half an hour."""
     made = {"date": date.today().isoformat(), "hardware": hardware()}
-    for name, rows in (("number-of-classes", numbers(suite)), ("class-sizes", sizes(suite))):
-        table = pd.DataFrame(rows).assign(**made)
+    tables = {
+        "number-of-classes": (numbers(suite), NUMBER_COLUMNS),
+        "class-sizes": (sizes(suite), SIZE_COLUMNS),
+    }
+    for name, (rows, columns) in tables.items():
+        table = pd.DataFrame(rows).assign(**made)[columns]
         path = suite.root / "data" / "measured" / f"{name}.csv"
         with atomic_write(path, "w", encoding="utf-8") as file:
             table.to_csv(file, index=False, float_format="%.4g", lineterminator="\n")

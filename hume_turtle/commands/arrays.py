@@ -65,7 +65,12 @@ def open_spaces(
         check_rows(path, contents[i].values, constant)
     named = [(path, content.names) for path, content in zip(paths, contents) if content.names]
     for path, names in named[1:]:
-        _check_same_names(path, names, *named[0])
+        for row, (one, other) in enumerate(zip(named[0][1], names)):
+            if one != other:
+                raise ValueError(
+                    f"row {row} is {one!r} in {named[0][0]}, but {other!r} in {path}: "
+                    "give files of the same images in the same order"
+                )
     return [content.values for content in contents], named[0][1] if named else None
 
 
@@ -138,8 +143,6 @@ def read_torch(path: str, member: str | None) -> Content:
         named = content.items() if isinstance(content, Mapping) else ()
         tensors = {str(name): value for name, value in named if torch.is_tensor(value)}
         content = tensors[chosen(path, list(tensors), member)]
-    if content.layout is not torch.strided:
-        raise ValueError(f"{path} holds a sparse tensor: save it as a dense one")
     content = content.float() if content.dtype is torch.bfloat16 else content
     return Content(content.detach().numpy())
 
@@ -305,21 +308,14 @@ def check_rows(path: str, space: np.ndarray, constant: bool = False) -> None:
         part = space[start : start + CHUNK]
         with np.errstate(over="ignore"):
             wrong = ~np.isfinite(part.astype(np.float32, copy=False))
-        bad += (start + np.nonzero(wrong)[0]).tolist()
+        if wrong.any():
+            bad += (start + np.nonzero(wrong)[0]).tolist()
         varies = varies or bool((part != space[0]).any())
     if bad:
-        raise ValueError(f"{path}: {len(bad)} values are NaN or infinite, the first in row {bad[0]}")
+        where = f"the first in row {bad[0]}"
+        raise ValueError(f"{path}: {len(bad)} values are NaN or infinite, {where}")
     if not varies:
         raise ValueError(f"{path}: all {len(space)} rows are the same, so there are no classes")
-
-
-def _check_same_names(path: str, names: list[str], first_path: str, first: list[str]) -> None:
-    for row, (one, other) in enumerate(zip(first, names)):
-        if one != other:
-            raise ValueError(
-                f"row {row} is {one!r} in {first_path}, but {other!r} in {path}: "
-                "give files of the same images in the same order"
-            )
 
 
 def write_labels(path: str, labels: np.ndarray, classes: Iterable[int]) -> None:

@@ -41,7 +41,7 @@ def assign(options: argparse.Namespace) -> None:
     if folder is None:
         spaces, rows = rows_of_fit(options, made)
     else:
-        sources = recorded_sources(made, options.checkpoint, options.groups)
+        sources = recorded_sources(made["spaces"], options.checkpoint, options.groups)
         found = photographs(folder, options.unreadable)
         rows = found.names
     with new_files(output.parent, [output.name], options.overwrite) as new:
@@ -102,9 +102,10 @@ def class_names(path: str) -> dict[int, str]:
         if not {"class", "name"} <= {*(table.fieldnames or ())}:
             raise ValueError(f"--names {path} must have the columns class and name")
         try:
-            return {int(line["class"]): line["name"] or "" for line in table}
+            names = [(int(line["class"]), line["name"] or "") for line in table]
         except (TypeError, ValueError):
             raise ValueError(f"--names {path}: a class is not a number") from None
+    return dict(reversed(names))  # the first name of a class counts
 
 
 class Answers(NamedTuple):

@@ -18,29 +18,27 @@ import argparse
 import csv
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 import hume_turtle
 from hume_turtle.commands.arrays import check_rows, layout, open_arrays, open_spaces
-from hume_turtle.commands.assign import (
-    Answers,
-    answers,
+from hume_turtle.commands.assign import Answers, answers, set_up_process, write_table
+from hume_turtle.commands.photographs import (
+    Rows,
     embed,
-    embedded,
+    first_of_equal,
     photographs,
     photographs_folder,
-    set_up_process,
     shown,
     sources_of,
-    write_table,
 )
-from hume_turtle.datasets.images import FileImages
 from hume_turtle.storage.files import new_files, refuse_existing
 
 RESULTS = (  # of all runs; some have no classes.csv, contact-sheet.png or skipped.csv
@@ -51,59 +49,19 @@ ENCODER = "dinov2-vit-b-14"  # where none is named
 LEAST = 3  # rows to be grouped
 
 
-class Rows(NamedTuple):
-    """What is to be grouped, before anything is computed.
-
-    Attributes:
-        names: (n,) of photographs relative to their folder, or as a file has them; or None.
-        first: (n,) for each row the first one that is the same.
-        kept: (n,) which of the listed photographs the rows are.
-        listed: how many there are with those that cannot be read.
-        skipped: name and error of these.
-        paths: (n,) of the photographs, or None.
-        spaces: K arrays (n, d_k) of files; none of photographs yet.
-    """
-
-    names: list[str] | None
-    first: np.ndarray
-    kept: np.ndarray
-    listed: int
-    skipped: list[tuple[str, str]]
-    paths: list[str] | None
-    spaces: list[np.ndarray]
-
-    @property
-    def n(self) -> int:
-        return len(self.first)
-
-    @property
-    def different(self) -> int:
-        return len(np.unique(self.first))
-
-    @property
-    def kind(self) -> str:
-        return "rows" if self.paths is None else "images"
-
-
-class Truth(NamedTuple):
-    """True classes (n,) of the rows, and the classes' names."""
-
-    labels: np.ndarray
-    names: list[str]
-
-
 @dataclass
 class Run:
     """A fit, and all that its results are made of.
 
     Attributes:
+        truth: true classes (n,) of the rows, and the classes' names.
         spaces: K arrays (n, d_k), and what made each, with its "name".
         found: how the number of classes was chosen; None where it was given.
     """
 
     options: argparse.Namespace
     rows: Rows
-    truth: Truth | None
+    truth: tuple[np.ndarray, list[str]] | None
     spaces: list[np.ndarray]
     made: list[dict[str, Any]]
     model: Any
@@ -117,26 +75,20 @@ def cluster(options: argparse.Namespace) -> None:
     classes, gamma = classes_of(options.classes), gamma_of(options.gamma)
     check_settings(options)
     folder, output = photographs_folder(options.inputs), Path(options.output)
-    if folder is None and (options.encoder or options.checkpoint):
-        raise ValueError("--encoder and --checkpoint go with a folder of photographs")
     check_output(output, folder, options.overwrite)
     if folder is None:
-        rows = rows_of_files(options.inputs)
+        rows, spaces, made = rows_of_files(options)
     else:
-        names = options.encoder or [ENCODER]
-        sources = sources_of(names, options.checkpoint, options.weights)
-        rows = rows_of_photographs(folder, options.unreadable, output)
+        sources = sources_of(options.encoder or [ENCODER], options.checkpoint, options.weights)
+        rows = photographs(folder, options.unreadable, output)
     candidates = candidates_of(classes, rows)
     truth = true_classes(options.labels, rows)
-    if folder is None:
-        spaces, made = rows.spaces, files_made(options.inputs, rows.spaces)
-    else:
+    if folder is not None:
         existing = "update" if options.overwrite else "resume"
         root = output / "embeddings"
-        made = embed(rows.paths, sources, root, options.device, existing=existing)
-        made = [{"name": each["encoder"], **each} for each in made]
-        spaces = embedded(root, [each["name"] for each in made])
+        spaces, made = embed(rows.paths, sources, root, options.device, existing=existing)
         for each, space in zip(made, spaces):
+            each["name"] = each["encoder"]
             check_rows(each["name"], space)
     model, found = fit(spaces, candidates, gamma, options.seed, options.device)
     run = Run(options, rows, truth, spaces, made, model, found, answers(model, spaces))
@@ -144,13 +96,7 @@ def cluster(options: argparse.Namespace) -> None:
     print(*summary(run), sep="\n")
 
 
-def fit(
-    spaces: list[np.ndarray],
-    candidates: int | list[int],
-    gamma: float | str,
-    seed: int,
-    device: str,
-):
+def fit(spaces: list[np.ndarray], candidates: int | list[int], gamma, seed: int, device: str):
     """The fit, and how its number of classes was chosen; None where it was given."""
     from hume_turtle.estimators.number_of_classes import select_n_classes
     from hume_turtle.estimators.turtle import Turtle
@@ -170,14 +116,15 @@ def classes_of(text: str) -> int | range | None:
     """A number of classes, a range to choose from, or None for "auto"."""
     if text == "auto":
         return None
-    low, dash, high = text.partition("-")
-    if not low.isdecimal() or (dash and not high.isdecimal()):
+    found = re.fullmatch("([0-9]+)(-([0-9]+))?", text)
+    if not found:
         raise ValueError(f"--classes {text!r} must be a number, a range such as 2-40, or auto")
-    if int(low) < 2:
+    low, high = int(found[1]), int(found[3] or found[1])
+    if low < 2:
         raise ValueError(f"--classes {text}: at least 2 classes are needed")
-    if dash and int(high) <= int(low):
+    if found[3] and high <= low:
         raise ValueError(f"--classes {text}: a range goes from the smaller number to the larger")
-    return range(int(low), int(high) + 1) if dash else int(low)
+    return range(low, high + 1) if found[3] else low
 
 
 def gamma_of(text: str) -> float | str:
@@ -204,12 +151,8 @@ def check_settings(options: argparse.Namespace) -> None:
 
 def check_output(output: Path, folder: Path | None, overwrite: bool) -> None:
     """Whether results can be written there."""
-    places = (output.absolute(), *output.absolute().parents)
-    near = next(place for place in places if place.exists())
-    if not near.is_dir():
-        raise ValueError(f"--output {shown(output)}: {shown(near)} is a file, not a folder")
-    if not os.access(near, os.W_OK | os.X_OK):
-        raise PermissionError(f"--output {shown(output)}: nothing may be written to {shown(near)}")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {shown(output)} is a file, not a folder")
     if folder is not None and output.resolve() == folder.resolve():
         raise ValueError(f"--output {shown(output)} is the folder of photographs: name another one")
     refuse_existing(output, RESULTS, overwrite)
@@ -236,57 +179,36 @@ def candidates_of(classes: int | range | None, rows: Rows) -> int | list[int]:
         raise ValueError(f"{error}; or name one number by --classes") from None
 
 
-# Rows
+# Rows of files
 
 
-def rows_of_photographs(folder: Path, unreadable: str, output: Path) -> Rows:
-    found = photographs(folder, unreadable, output)
-    first = first_of_equal(found.digests)
-    counts = found.kept, found.listed, found.skipped
-    return Rows(found.names, first, *counts, found.paths, [])
-
-
-def rows_of_files(paths: Sequence[str]) -> Rows:
+def rows_of_files(options: argparse.Namespace) -> tuple[Rows, list[np.ndarray], list[dict]]:
+    """The rows, K spaces (n, d_k) of them, and what model.json says of each."""
+    if options.encoder or options.checkpoint:
+        raise ValueError("--encoder and --checkpoint go with a folder of photographs")
+    paths = options.inputs
     spaces, names = open_spaces(paths)
-    n = len(spaces[0])
-    first = first_of_equal([row_digest(spaces, i) for i in range(n)])
-    return Rows(names, first, np.arange(n), n, [], None, spaces)
-
-
-def row_digest(spaces: Sequence[np.ndarray], i: int) -> bytes:
-    digest = blake2b(digest_size=16)
-    for space in spaces:
-        digest.update(np.ascontiguousarray(space[i]))
-    return digest.digest()
-
-
-def first_of_equal(keys: Sequence[bytes]) -> np.ndarray:
-    """For each row the first one with the same key, (n,)."""
-    first: dict[bytes, int] = {}
-    return np.array([first.setdefault(key, i) for i, key in enumerate(keys)], np.int64)
-
-
-def files_made(paths: Sequence[str], spaces: list[np.ndarray]) -> list[dict[str, Any]]:
-    """What model.json says of spaces from files."""
-    names = [Path(path).stem for path in paths]
-    names = names if len({*names}) == len(names) else [*paths]
-    return [
+    rows = (b"".join(row.tobytes() for row in each) for each in zip(*spaces))
+    first = first_of_equal([blake2b(row, digest_size=16).digest() for row in rows])
+    stems = [Path(path).stem for path in paths]
+    called = stems if len({*stems}) == len(stems) else paths
+    made = [
         {"name": name, "file": path, "dimensions": space.shape[1]}
-        for name, path, space in zip(names, paths, spaces)
+        for name, path, space in zip(called, paths, spaces)
     ]
+    return Rows(names, first, None, [*range(len(first))], []), spaces, made
 
 
 # True classes, for the report alone
 
 
-def true_classes(source: str | None, rows: Rows) -> Truth | None:
+def true_classes(source: str | None, rows: Rows) -> tuple[np.ndarray, list[str]] | None:
     """Of a file, or for `folders` the first sub-folder that each photograph is in."""
     if source is None:
         return None
     given = folder_classes(rows) if source == "folders" else file_classes(source, rows)
-    names = sorted({*given})
-    number = {name: c for c, name in enumerate(names)}
-    return Truth(np.array([number[name] for name in given], np.int64), [*map(str, names)])
+    names, labels = np.unique(given, return_inverse=True)
+    return labels, [*map(str, names)]
 
 
 def folder_classes(rows: Rows) -> list[str]:
@@ -304,11 +226,12 @@ def file_classes(path: str, rows: Rows) -> list:
         given = csv_classes(path, rows)
     else:
         given = open_arrays([path], 1)[0].tolist()
+    listed = rows.n + len(rows.skipped)
     if len(given) == rows.n:
         return given
-    if len(given) == rows.listed:
+    if len(given) == listed:
         return [given[i] for i in rows.kept]
-    raise ValueError(f"{path} has {len(given)} labels, but there are {rows.listed} {rows.kind}")
+    raise ValueError(f"{path} has {len(given)} labels, but there are {listed} {rows.kind}")
 
 
 def csv_classes(path: str, rows: Rows) -> list[str]:
@@ -325,7 +248,7 @@ def csv_classes(path: str, rows: Rows) -> list[str]:
                 raise ValueError(f"{path} has no class for {shown(name)}")
         return [by_name[name] for name in rows.names]
     classes = [line[-1] for line in lines]
-    return classes[1:] if len(classes) - 1 in (rows.n, rows.listed) else classes
+    return classes[1:] if len(classes) - 1 in (rows.n, rows.n + len(rows.skipped)) else classes
 
 
 # Results
@@ -333,61 +256,69 @@ def csv_classes(path: str, rows: Rows) -> list[str]:
 
 def write_results(run: Run, output: Path) -> None:
     """All files of `RESULTS` that this run has; those of an earlier one are gone afterwards."""
+    writers = {**tables(run), **pages(run)}
+    with new_files(output, [*writers], run.options.overwrite) as folder:
+        for name, write in writers.items():
+            write(folder / name)
+    for stale in {*RESULTS} - {*writers}:
+        (output / stale).unlink(missing_ok=True)
+
+
+def tables(run: Run) -> dict[str, Callable[[Path], Any]]:
+    """What writes each table and the model."""
     from hume_turtle.estimators.reliable import reliable_rows
-    from hume_turtle.reporting.contact_sheet import contact_sheet
+
+    found, columns = run.answers, run.answers.columns(run.rows.names)
+    kept = reliable_rows(found.labels, found.confidence, run.options.reliable)
+    pseudo = {name: [columns[name][i] for i in kept] for name in [*columns][:2]}
+    text = json.dumps(description(run), indent=2, default=lambda number: number.item()) + "\n"
+    writers = {
+        "assignments.csv": lambda path: write_table(path, columns),
+        "pseudo-labels.csv": lambda path: write_table(path, pseudo),
+        "model.npz": run.model.save,
+        "model.json": lambda path: path.write_text(text, encoding="utf-8"),
+    }
+    if run.found:
+        curve = run.found.table()
+        writers["classes.csv"] = lambda p: curve.to_csv(p, index=False, lineterminator="\n")
+    if run.rows.skipped:
+        skipped = dict(zip(("file", "error"), zip(*run.rows.skipped)))
+        writers["skipped.csv"] = lambda path: write_table(path, skipped)
+    return writers
+
+
+def pages(run: Run) -> dict[str, Callable[[Path], Any]]:
+    """What writes the report, and the sheet of photographs."""
+    from hume_turtle.reporting.contact_sheet import OpenedFiles, contact_sheet
     from hume_turtle.reporting.report_page import write_report
 
-    found, rows = run.answers, run.rows
-    images = FileImages(rows.paths) if rows.paths else None
-    absent = {"contact-sheet.png": images is None, "skipped.csv": not rows.skipped}
-    absent["classes.csv"] = run.found is None
-    places = [name for name in RESULTS if not absent.get(name)]
-    with new_files(output, places, run.options.overwrite) as folder:
-        columns = found.columns(rows.names)
-        write_table(folder / "assignments.csv", columns)
-        kept = reliable_rows(found.labels, found.confidence, run.options.reliable)
-        first_two = [*columns.items()][:2]
-        pseudo = {name: [values[i] for i in kept] for name, values in first_two}
-        write_table(folder / "pseudo-labels.csv", pseudo)
-        if run.found:
-            table = run.found.table()
-            table.to_csv(folder / "classes.csv", index=False, lineterminator="\n")
-        if rows.skipped:
-            names, errors = zip(*rows.skipped)
-            write_table(folder / "skipped.csv", {"file": names, "error": errors})
-        if images:
-            sheet = contact_sheet(images, found.labels, found.confidence)
-            sheet.save(folder / "contact-sheet.png")
-        run.model.save(folder / "model.npz")
-        text = json.dumps(description(run), indent=2, default=lambda number: number.item())
-        (folder / "model.json").write_text(text + "\n", encoding="utf-8")
-        write_report(folder / "report.html", report(run, images))
-    for stale in {*RESULTS} - {*places}:
-        (output / stale).unlink(missing_ok=True)
+    images, found = run.rows.paths and OpenedFiles(run.rows.paths), run.answers
+    writers = {"report.html": lambda path: write_report(path, report(run, images))}
+    if images:
+        sheet = contact_sheet(images, found.labels, found.confidence)
+        writers["contact-sheet.png"] = sheet.save
+    return writers
 
 
 def description(run: Run) -> dict[str, Any]:
     """What model.json says: all that `assign` needs, and what the fit ran with."""
     from importlib.metadata import version
 
-    libraries = ("numpy", "pillow", "torch")
-    table = run.found and json.loads(run.found.table().to_json(orient="records"))
-    chosen = {"certain": run.found.certain, "reason": run.found.reason} if run.found else {}
+    options, found = run.options, run.found
+    chosen = {"certain": found.certain, "reason": found.reason} if found else {}
+    versions = {name: version(name) for name in ("numpy", "pillow", "torch")}
     return {
         "spaces": run.made,
         "rows": run.rows.n,
-        "classes": {"asked": run.options.classes, "fitted": run.model.n_classes, **chosen},
-        "curve": table,
+        "classes": {"asked": options.classes, "fitted": run.model.n_classes, **chosen},
+        "curve": found and json.loads(found.table().to_json(orient="records")),
         "settings": {
             "gamma": run.model.gamma_,
             "recipe": run.model.recipe,
-            "seed": run.options.seed,
-            "reliable": run.options.reliable,
+            "seed": options.seed,
+            "reliable": options.reliable,
         },
-        "versions": {
-            "hume-turtle": hume_turtle.__version__,
-            **{name: version(name) for name in libraries},
-        },
+        "versions": {"hume-turtle": hume_turtle.__version__, **versions},
     }
 
 
@@ -396,24 +327,23 @@ def report(run: Run, images: Sequence | None):
     from hume_turtle.reporting.report_page import Report
     from hume_turtle.reporting.scatter_map import map_points
 
-    found, rows, options = run.answers, run.rows, run.options
-    title = Path(options.inputs[0]).resolve().name if rows.paths else "Embeddings"
+    found, rows, inputs = run.answers, run.rows, run.options.inputs
     return Report(
-        title=f"Groups in {title}" if rows.paths else f"Groups in {' and '.join(options.inputs)}",
+        title=f"Groups in {Path(*inputs).resolve().name if images else ' and '.join(inputs)}",
         names=rows.names or [f"row {i}" for i in range(rows.n)],
         labels=found.labels,
         confidence=found.confidence,
         second=found.second,
         by_space=found.by_space,
         space_names=[each["name"] for each in run.made],
-        points=map_points(run.spaces, seed=options.seed),
+        points=map_points(run.spaces, seed=run.options.seed),
         images=images,
         facts=facts(run),
         notes=notes(run),
         curve=run.found.table() if run.found else None,
         chosen=run.model.n_classes,
-        true=run.truth.labels if run.truth else None,
-        class_names=run.truth.names if run.truth else None,
+        true=run.truth and run.truth[0],
+        class_names=run.truth and run.truth[1],
     )
 
 
@@ -436,18 +366,14 @@ def notes(run: Run) -> list[str]:
     if run.found:
         sure = "" if run.found.certain else "The number of classes is uncertain. "
         lines.append(sure + run.found.reason)
-    copies = rows.n - rows.different
-    if copies:
-        which = shown(
-            (rows.names or range(rows.n))[int(np.argmax(rows.first != np.arange(rows.n)))]
-        )
-        lines.append(
-            f"{copies} of {rows.n} {rows.kind} are exact copies of others ({which} first)."
-        )
+    if copies := rows.n - rows.different:
+        first = int(np.argmax(rows.first != np.arange(rows.n)))
+        which = shown(rows.names[first] if rows.names else first)
+        of = f"{copies} of {rows.n} {rows.kind}"
+        lines.append(f"{of} are exact copies of others ({which} first).")
     if rows.skipped:
         lines.append(f"{len(rows.skipped)} images cannot be read; skipped.csv lists them.")
-    empty = run.model.n_classes - len(np.unique(run.answers.labels))
-    if empty:
+    if empty := run.model.n_classes - len(np.unique(run.answers.labels)):
         lines.append(f"{empty} of {run.model.n_classes} classes have no {rows.kind}.")
     return lines
 
@@ -462,7 +388,7 @@ def summary(run: Run) -> list[str]:
     lines = [f"{run.rows.n} {run.rows.kind} in {len(classes)} classes", f"sizes: {sizes}"]
     lines += notes(run)
     if run.truth:
-        scores = evaluate(run.truth.labels, run.answers.labels)
+        scores = evaluate(run.truth[0], run.answers.labels)
         numbers = f"{scores['cluster_accuracy']:.1%} (ARI {scores['ari']:.3f})"
         lines.append(f"cluster accuracy by {run.options.labels}: {numbers}")
     output = Path(run.options.output)

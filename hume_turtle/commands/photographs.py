@@ -114,8 +114,6 @@ def check_image(path: str) -> tuple[str, bytes]:
         with Image.open(path) as image:
             image.draft("L", (DRAFT, DRAFT))  # a JPEG is decoded small, which is faster
             image.load()
-            if image.mode not in ("L", "RGB"):
-                image.convert("RGB")
         with open(path, "rb") as file:
             return "", file_digest(file, lambda: blake2b(digest_size=16)).digest()
     except (MemoryError, ImportError):  # the machine's fault, not the image's
@@ -143,47 +141,39 @@ class Source(NamedTuple):
     """An encoder's name, and where its weights come from."""
 
     name: str
-    checkpoint: str | None = None
-    weights: str = "pretrained"  # or random
+    checkpoint: str | None
+    weights: str  # pretrained or random
 
 
-def sources_of(names: list[str], checkpoints: list[str] | None, weights: str) -> list[Source]:
+def sources_of(names: list[str], checkpoints: Sequence, weights: str) -> list[Source]:
     """The encoders to embed with, checkpoints in their order. Raises what `check_encoder` does."""
     from hume_turtle.encoders.registry import check_encoder
 
     if twice := [name for i, name in enumerate(names) if name in names[:i]]:
         raise ValueError(f"--encoder {twice[0]} is given twice: give each encoder once")
-    files = in_order(checkpoints, names)
-    sources = [Source(name, file, weights) for name, file in zip(names, files)]
-    for source in sources:
-        check_encoder(source.name, checkpoint=source.checkpoint, weights=weights)
-    return sources
+    if len(checkpoints) > len(names):
+        raise ValueError(f"{len(checkpoints)} checkpoints for {len(names)} encoders")
+    files = [*checkpoints, *[None] * (len(names) - len(checkpoints))]
+    for name, file in zip(names, files):
+        check_encoder(name, checkpoint=file, weights=weights)
+    return [Source(name, file, weights) for name, file in zip(names, files)]
 
 
-def recorded_sources(made: dict, checkpoints: list[str] | None, groups: str) -> list[Source]:
-    """The encoders that model.json names, with the files given or those recorded.
+def recorded_sources(spaces: list[dict], given: Sequence[str], groups: str) -> list[Source]:
+    """The encoders that model.json names, with the files given before those recorded.
 
     Raises ValueError where there are none; FileNotFoundError for a file that is not there.
     """
-    spaces, sources = made["spaces"], []
     if "encoder" not in spaces[0]:
         raise ValueError(f"{shown(groups)} was made of files of embeddings: give files, no folder")
-    for space, file in zip(spaces, in_order(checkpoints, spaces)):
-        path = file or space["checkpoint"]
-        if path and not Path(path).is_file():
-            advice = "" if file else f": {shown(groups)} was made with it; pass --checkpoint FILE"
-            raise FileNotFoundError(f"no weight file at {shown(path)}{advice}")
-        random = space["settings"].get("weights") == "random" and not file
-        sources.append(Source(space["encoder"], path, "random" if random else "pretrained"))
-    return sources
-
-
-def in_order(checkpoints: list[str] | None, encoders: Sequence) -> list[str | None]:
-    """A checkpoint, or None, for each encoder."""
-    given = checkpoints or []
-    if len(given) > len(encoders):
-        raise ValueError(f"{len(given)} checkpoints for {len(encoders)} encoders")
-    return [*given, *[None] * (len(encoders) - len(given))]
+    files = [*given, *[space["checkpoint"] for space in spaces[len(given) :]]]
+    random = not given and spaces[0]["settings"].get("weights") == "random"
+    names = [space["encoder"] for space in spaces]
+    try:
+        return sources_of(names, files, "random" if random else "pretrained")
+    except FileNotFoundError as error:
+        advice = "" if given else f": {shown(groups)} was made with it; pass --checkpoint FILE"
+        raise FileNotFoundError(f"{error}{advice}") from None
 
 
 def embed(

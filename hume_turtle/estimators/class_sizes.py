@@ -2,8 +2,8 @@
 
 γ = 10, as published, makes the classes nearly equal in size. Where they are not, a smaller γ finds
 labelings that linear classifiers explain far better. So TURTLE's fast recipe is solved for several
-γ as one batch, several finalists of each are kept, and the one with the smallest unexplained share
-CE / H is compared with the best fit at γ = 10. It is taken only if it leaves less than half as much
+γ, several finalists of each are kept, and the one with the smallest unexplained share CE / H is
+compared with the best fit at γ = 10. It is taken only if it leaves less than half as much
 unexplained, and `held_out_share` says that classifiers of other rows see the gain too: at small γ
 weak features give labelings that explain themselves, but not other rows.
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hume_turtle.checks import check_number
 from hume_turtle.core.batching import as_tensor
+from hume_turtle.estimators.base import threads_for
 from hume_turtle.estimators.labeling import hard_labels
 from hume_turtle.estimators.projection import Projection, draw_rows
 from hume_turtle.estimators.turtle_fast import DIM, Run, solve_fast
@@ -33,51 +34,84 @@ TOGETHER = 50  # classes up to which all γ are solved as one batch; more would 
 GAIN, HELD_OUT_GAIN = 2.0, 1.3
 
 
-class GammaFit(NamedTuple):
-    """A fit with its γ.
+class Finalists(NamedTuple):
+    """The finalists of one γ, the best by the objective first.
 
     Attributes:
-        heads: K tensors (1, C, d_k + 1).
-        history: dict of (T, 1), as `solve_fast` gives it.
+        heads: K tensors (finalists, C, d_k + 1).
+        history: dict of (T, finalists).
+        own, held_out: (finalists,) the share that each leaves unexplained, and on other rows.
+        classes: (finalists,) how many classes are not empty.
     """
 
     gamma: float
     heads: list[Tensor]
     history: dict[str, Tensor]
+    own: np.ndarray
+    held_out: np.ndarray
+    classes: np.ndarray
 
 
-def fit_gamma(spaces: list, run: Run, device: torch.device) -> GammaFit:
+def fit_gamma(
+    spaces: list, run: Run, device: torch.device
+) -> tuple[float, list[Tensor], dict[str, Tensor]]:
     """TURTLE's fast recipe with γ chosen among `GAMMAS`.
+
+    The largest and the smallest are tried first, those between only where the smallest gains.
 
     Args:
         spaces: K checked arrays (n, d_k).
         run: what the fit is to have, apart from γ.
+
+    Returns:
+        γ, the heads, K tensors (1, C, d_k + 1), and the history, a dict of (T, 1).
     """
-    runs = [run._replace(gamma=gamma) for gamma in GAMMAS]
-    batches = [runs] if run.n_classes <= TOGETHER else [[one] for one in runs]
-    sizes = RESTARTS, FINALISTS, FINALISTS
-    parts = [solve_fast(spaces, batch, device, *sizes) for batch in batches]
-    heads = [torch.cat(of_space) for of_space in zip(*(part for part, _ in parts))]
-    history = {name: torch.cat([part[name] for _, part in parts], 1) for name in parts[0][1]}
+    largest, *between, smallest = GAMMAS
+    tried = solved(spaces, run, [largest, smallest], device)
+    if best := choose(*judgements(tried)):
+        tried += solved(spaces, run, between, device)
+        best = choose(*judgements(tried))
+    taken, i = tried[best // FINALISTS], slice(best % FINALISTS, best % FINALISTS + 1)
+    history = {name: values[:, i] for name, values in taken.history.items()}
+    return taken.gamma, [head[i] for head in taken.heads], history
+
+
+def solved(spaces: list, run: Run, gammas: list[float], device: torch.device) -> list[Finalists]:
+    """The finalists of each γ, all solved as one batch where they fit into memory."""
+    runs = [run._replace(gamma=gamma) for gamma in gammas]
+    if len(runs) > 1 and run.n_classes > TOGETHER:
+        return [each for gamma in gammas for each in solved(spaces, run, [gamma], device)]
     sample = draw_rows(len(spaces[0]), ROWS)
     rows = [as_tensor(space)[sample].to(device, torch.float32) for space in spaces]
-    labels = torch.from_numpy(hard_labels(heads, rows)).to(device)
-    rows = [Projection(space, max(DIM[0], run.n_classes))(space) for space in rows]
-    held_out = held_out_share(rows, labels, [run.n_classes] * len(labels)).cpu().numpy()
-    own = unexplained_share(history).cpu().numpy()
-    best = choose(own, held_out, [len(np.unique(row)) for row in labels.cpu().numpy()])
-    of_best = {name: values[:, best : best + 1] for name, values in history.items()}
-    return GammaFit(GAMMAS[best // FINALISTS], [head[best : best + 1] for head in heads], of_best)
+    projected = [Projection(space, max(DIM[0], run.n_classes))(space) for space in rows]
+    numbers = [run.n_classes] * FINALISTS * len(runs)
+    with threads_for(projected[0].numel() * run.n_classes * RESTARTS):
+        heads, history = solve_fast(spaces, runs, device, RESTARTS, FINALISTS, FINALISTS)
+        labels = torch.from_numpy(hard_labels(heads, rows))  # (γ finalists, n)
+        held_out = held_out_share(projected, labels.to(device), numbers).cpu().numpy()
+    own, classes = unexplained_share(history).cpu().numpy(), [len(row.unique()) for row in labels]
+    found = []
+    for r, gamma in enumerate(gammas):
+        i = slice(r * FINALISTS, (r + 1) * FINALISTS)
+        part = [head[i] for head in heads], {name: x[:, i] for name, x in history.items()}
+        found.append(Finalists(gamma, *part, own[i], held_out[i], np.array(classes[i])))
+    return found
 
 
-def choose(own: np.ndarray, held_out: np.ndarray, classes: list[int]) -> int:
+def judgements(tried: list[Finalists]) -> list[np.ndarray]:
+    """`own`, `held_out` and `classes` of all finalists, each (R,)."""
+    fields = "own", "held_out", "classes"
+    return [np.concatenate([getattr(each, name) for each in tried]) for name in fields]
+
+
+def choose(own: np.ndarray, held_out: np.ndarray, classes: np.ndarray) -> int:
     """The fit to take; the first is the best at γ = 10.
 
     Args:
         own, held_out: (R,) the share that each fit leaves unexplained, and on other rows.
-        classes: how many classes each fit has that are not empty: it must not have lost any.
+        classes: (R,) how many classes are not empty: a fit must not have lost any.
     """
-    whole = np.array(classes) >= classes[0]
+    whole = np.asarray(classes) >= classes[0]
     best = int(np.argmin(np.where(whole, own, np.inf)))
     gains = own[0] >= GAIN * own[best] and held_out[0] >= HELD_OUT_GAIN * held_out[best]
     return best if gains else 0

@@ -27,6 +27,7 @@ from torch import Tensor
 from hume_turtle.checks import check_number, check_spaces
 from hume_turtle.core.batching import as_tensor
 from hume_turtle.core.precision import pick_device
+from hume_turtle.estimators.base import threads_for
 from hume_turtle.estimators.labeling import hard_labels
 from hume_turtle.estimators.projection import Projection, draw_rows
 from hume_turtle.estimators.turtle_fast import DIM, Run, solve_fast
@@ -140,7 +141,9 @@ def select_n_classes(
     sample = draw_rows(len(spaces[0]), SAMPLE)
     rows = [as_tensor(space)[sample].to(device, torch.float32) for space in spaces]
     rows = [Projection(space, max(DIM[0], candidates[-1]))(space) for space in rows]
-    with progress(total=(1 + 2 * SPLITS) * sum(candidates), label="number of classes") as bar:
+    products = rows[0].numel() * WHOLE[0] * candidates[-1]
+    total = (1 + 2 * SPLITS) * sum(candidates)
+    with threads_for(products), progress(total=total, label="number of classes") as bar:
         unexplained = _fits(rows, candidates, seed, bar)
         agreement = np.mean([_agreement(rows, candidates, seed + i, bar) for i in range(SPLITS)], 0)
     numbers = np.array(candidates)

@@ -165,10 +165,9 @@ class Turtle(LabelingEstimator):
             model.n_classes = model.n_classes_choice_.chosen
         if model.gamma == "auto":
             settings = {name: getattr(model, name) for name in Run._fields}
-            found = fit_gamma(spaces, Run(**settings), device)
-            model.gamma = found.gamma
+            model.gamma, *fit = fit_gamma(spaces, Run(**settings), device)
             if model.recipe == "fast":
-                keep([model], found.heads, found.history, spaces)
+                keep([model], *fit, spaces)
         return model
 
     @property

@@ -105,12 +105,18 @@ def solve_fast(
     samples = [project(rows) for project, rows in zip(projections, samples)]
     prior = models[0].class_prior
     log_prior = None if prior is None else log_shares(prior, device)
-    starts = [
-        start_heads(samples, model.n_classes, width, model.seed * restarts + restart, prior)
+    seeds = [
+        (model.n_classes, model.seed * restarts + restart)
         for model in models
         for restart in range(restarts)
     ]
-    heads = [torch.stack(parts) for parts in zip(*starts)]  # K of (R · restarts, C, d' + 1)
+    starts = {  # runs that differ in γ alone begin alike
+        (number, seed): start_heads(samples, number, width, seed, prior)
+        for number, seed in dict.fromkeys(seeds)
+    }
+    heads = [
+        torch.stack(parts) for parts in zip(*(starts[seed] for seed in seeds))
+    ]  # K of (R · restarts, C, d' + 1)
     batches = Batches(projected, batch, device, pick_precision(models[0].precision, device))
     stream = generator(derived_seed(models[0].seed, 1), device)
     rows = draw_batches(batches.n, batch, 1 + OUTER_STEPS, stream)

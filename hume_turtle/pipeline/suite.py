@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 TIMING_COLUMNS = ["date", "hardware", "threads", "dataset", "method", "spaces", "metric", "value"]
 SPEED_COLUMNS = ["case", "method", "precision", "seconds", "ratio", "accuracy", "peak_memory_mb"]
 SPEED_COLUMNS += ["repeats", "date", "hardware", "threads", "timed", "worst"]
+NUMBER_COLUMNS = ["case", "seen", "rows", "classes", "chosen", "certain", "dip", "agreement"]
+NUMBER_COLUMNS += ["agree_best", "date", "hardware"]
+SIZE_COLUMNS = ["case", "seen", "classes", "largest_by_smallest", "k-means", "gamma 10"]
+SIZE_COLUMNS += ["gamma auto", "gammas", "date", "hardware"]
 GROWTH_COLUMNS = ["axis", "value", "method", "seconds", "repeats", "date", "hardware", "threads"]
 
 
@@ -71,6 +75,22 @@ class Suite(Settings):
         `axis` is what grows to `value`: rows "n", dimensions "d", classes "C" or batched "runs".
         """
         return self._measured("growth", GROWTH_COLUMNS)
+
+    def numbers_of_classes(self) -> pd.DataFrame:
+        """Numbers of classes chosen without labels, beside the truth; or no rows.
+
+        `certain` is what the choice says of itself, `dip` and `agreement` are those of the chosen
+        number, `agree_best` is the number that halves of the rows agree best about, `seen` says
+        whether the rule was found on such data. See `hume-turtle bench --choices`.
+        """
+        return self._measured("number-of-classes", NUMBER_COLUMNS)
+
+    def class_sizes(self) -> pd.DataFrame:
+        """Cluster accuracy, as fractions, of k-means, γ = 10 and γ chosen without labels; or none.
+
+        `gammas` has the γ chosen for each seed.
+        """
+        return self._measured("class-sizes", SIZE_COLUMNS)
 
     def _measured(self, name: str, columns: list[str]) -> pd.DataFrame:
         """data/measured/<name>.csv, or an empty table with these columns."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,19 @@ from hume_turtle.reporting.style import DARK, GREY
 
 # What an image may raise that was cut off, is no image, or is unreasonably large.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+class OpenedFiles(Sequence):
+    """PIL images opened on access and not decoded: `thumbnail` decodes JPEG files small."""
+
+    def __init__(self, paths: Sequence[str | os.PathLike]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Image.Image:
+        return Image.open(self.paths[row])
 
 
 @dataclass(frozen=True)
@@ -134,9 +148,9 @@ def thumbnail(images: Sequence, row: int, size: int) -> Image.Image | None:
     It is turned as its camera noted. None stands for one that cannot be read.
     """
     try:
-        image = images[row]
-        image.draft(None, (2 * size, 2 * size))  # a JPEG file not yet read is read small
-        image = _rgb(ImageOps.exif_transpose(image))
+        with images[row] as opened:
+            opened.draft(None, (2 * size, 2 * size))  # a JPEG file not yet decoded is so small
+            image = _rgb(ImageOps.exif_transpose(opened))
     except UNREADABLE:
         return None
     image.thumbnail((size, size), Image.Resampling.LANCZOS)

@@ -9,7 +9,7 @@ from hume_turtle import Turtle
 from hume_turtle.estimators import class_sizes, unexplained
 from hume_turtle.estimators.class_sizes import GAMMAS, choose, fit_gamma
 from hume_turtle.estimators.projection import Projection
-from hume_turtle.estimators.turtle_fast import Run
+from hume_turtle.estimators.turtle_fast import Run, solve_fast
 from hume_turtle.estimators.unexplained import LR, STEPS, held_out_share, unexplained_share
 from hume_turtle.evaluation.metrics import cluster_accuracy
 
@@ -68,8 +68,22 @@ def test_each_gamma_alone_gives_what_all_together_give(unbalanced, monkeypatch):
     together = fit_gamma([rows], run, torch.device("cpu"))
     monkeypatch.setattr(class_sizes, "TOGETHER", 2)
     alone = fit_gamma([rows], run, torch.device("cpu"))
-    assert alone.gamma == together.gamma
-    torch.testing.assert_close(alone.heads, together.heads, rtol=1e-3, atol=1e-3)
+    assert alone[0] == together[0]
+    torch.testing.assert_close(alone[1], together[1], rtol=1e-3, atol=1e-3)
+
+
+def test_gammas_between_are_tried_only_where_the_smallest_gains(unbalanced, blobs, monkeypatch):
+    asked = []
+
+    def recorded(spaces, runs, *rest):
+        asked.extend(run.gamma for run in runs)
+        return solve_fast(spaces, runs, *rest)
+
+    monkeypatch.setattr(class_sizes, "solve_fast", recorded)
+    fit_gamma(blobs(60, 3, (6,))[0], Run(3, 10.0), torch.device("cpu"))
+    assert asked == [10.0, 0.3]
+    fit_gamma([unbalanced[0]], Run(3, 10.0), torch.device("cpu"))
+    assert sorted(asked[2:]) == sorted(GAMMAS)
 
 
 def test_gamma_10_stays_unless_other_rows_see_the_gain_too():

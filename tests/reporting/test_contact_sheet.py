@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from hume_turtle.reporting.contact_sheet import (
     Grid,
+    OpenedFiles,
     by_confidence,
     contact_sheet,
     extremes,
@@ -98,9 +100,21 @@ def test_thumbnails_are_not_enlarged_and_stand_on_white():
     assert clear.getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_a_photograph_is_turned_as_its_camera_noted(tmp_path):
+def test_a_large_photograph_is_decoded_small_and_turned_as_its_camera_noted(tmp_path, monkeypatch):
     exif = Image.Exif()
     exif[0x0112] = 6  # the top of the picture is at the right
-    Image.new("RGB", (400, 200)).save(tmp_path / "a.jpg", exif=exif)
-    with Image.open(tmp_path / "a.jpg") as image:
-        assert thumbnail([image], 0, 96).size == (48, 96)
+    Image.new("RGB", (1600, 800), (7, 200, 0)).save(tmp_path / "a.jpg", exif=exif, quality=100)
+    sizes, load = [], JpegImageFile.load
+    monkeypatch.setattr(
+        JpegImageFile, "load", lambda file: (sizes.append(file.size), load(file))[1]
+    )
+    images = OpenedFiles([tmp_path / "a.jpg"])
+    assert thumbnail(images, 0, 96).size == (48, 96)
+    sheet, grid = (
+        contact_sheet(images, np.zeros(1, int), np.ones(1), best=1, worst=0),
+        Grid(1, 0, 96),
+    )
+    assert set(sizes) == {(400, 200)}
+    left, top = grid.left(0), grid.margin + 2 * grid.text
+    assert sheet.getpixel((left + 4, top + 48)) == (242, 242, 242)  # beside it
+    assert sheet.getpixel((left + 48, top + 4)) != (242, 242, 242)

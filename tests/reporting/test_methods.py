@@ -19,8 +19,9 @@ def of_methods(*methods) -> pd.DataFrame:
 def test_the_selected_variant_stands_for_turtle_then_the_warm_start():
     variants = ["turtle-selected", "turtle-warm", "turtle", "turtle-cold", "turtle-other"]
     for first in range(len(variants)):
-        assert main_method(of_methods(*variants[:first:-1], variants[first]), "turtle") == (
-            variants[first]
+        assert (
+            main_method(of_methods(*variants[:first:-1], variants[first]), "turtle")
+            == (variants[first])
         )
     regimes = ("hume-transductive", "hume-inductive-rematched", "hume-inductive")
     assert main_method(of_methods(*regimes), "hume") == "hume-inductive"

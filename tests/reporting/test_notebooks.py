@@ -1,4 +1,7 @@
-"""The notebooks of the paper-scale suites on small made-up suites: whole, in part, and empty."""
+"""The notebooks of the paper-scale suites on small made-up suites: whole, in part, and empty.
+
+And that of one's own images on a few of them.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from hume_turtle import Hume
+from hume_turtle.commands import assign
+from hume_turtle.estimators import turtle_fast
 from hume_turtle.pipeline.suite import Suite
 from hume_turtle.reporting import publish
 from hume_turtle.reporting.tables import COLUMNS, available_scores
@@ -325,3 +331,25 @@ def test_hume_with_single_runs_has_no_vote(tmp_path, blobs, one_thread):
     output = run("05_hume_tables", suite, (), {"scoreboard"})
     assert not len(pd.read_csv(output / "hume-aggregation.csv"))
     assert len(pd.read_csv(output / "hume-reliable.csv"))
+
+
+def test_own_images_become_groups_and_a_sheet(tmp_path, monkeypatch, one_thread):
+    for name, value in {"SCREENING": 20, "OUTER_STEPS": 40}.items():
+        monkeypatch.setattr(turtle_fast, name, value)
+    monkeypatch.setattr(assign, "keep_freed_memory", lambda: None)  # else for all later tests
+    monkeypatch.chdir(tmp_path)
+    photos, random = tmp_path / "photos", np.random.default_rng(0)
+    photos.mkdir()
+    for i in range(40):
+        colour = [(30, 60, 220), (20, 200, 40)][i % 2]
+        pixels = np.clip(colour + random.normal(0, 12, (8, 8, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(photos / f"{i:02}.png")
+    parameters = {"photographs": "photos", "new_photographs": str(photos), "encoder": "pixels"}
+    parameters |= {"classes": "2-4", "output": str(tmp_path / "made")}
+    names = run_cells_in_process(ROOT / "notebooks" / "12_your_own_images.ipynb", parameters)
+    curve = "number-of-classes-own-images"
+    made = {path.name for path in (tmp_path / "made").iterdir()}
+    assert made == {"contact-sheet.png", f"{curve}.png", f"{curve}.svg"}
+    assert names["curve"]["n_classes"].tolist() == [2, 3, 4]
+    assert names["later"].equals(names["assignments"])
+    assert (tmp_path / "groups" / "report.html").exists()
