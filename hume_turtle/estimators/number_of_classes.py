@@ -43,7 +43,7 @@ SAMPLE = 4000  # rows that the candidates are fitted to
 GAMMA = 10.0
 # Restarts and finalists of each candidate's fit to all rows of the sample, and to halves.
 WHOLE, HALF = (8, 2), (4, 1)
-SPLITS = 2  # ways to halve the rows
+SPLITS = 2  # ways to halve the rows; one does for a whole sample
 # What is called certain: a share at least a fifth below its trend, every dip that is no neighbour's
 # less than 0.6 as deep, and at most 0.1 less agreement than the best.
 DEEP, RIVAL, AGREEING = 0.2, 0.6, 0.1
@@ -141,11 +141,12 @@ def select_n_classes(
     sample = draw_rows(len(spaces[0]), SAMPLE)
     rows = [as_tensor(space)[sample].to(device, torch.float32) for space in spaces]
     rows = [Projection(space, max(DIM[0], candidates[-1]))(space) for space in rows]
+    splits = SPLITS if len(sample) < SAMPLE else 1
     products = rows[0].numel() * WHOLE[0] * candidates[-1]
-    total = (1 + 2 * SPLITS) * sum(candidates)
+    total = (1 + 2 * splits) * sum(candidates)
     with threads_for(products), progress(total=total, label="number of classes") as bar:
         unexplained = _fits(rows, candidates, seed, bar)
-        agreement = np.mean([_agreement(rows, candidates, seed + i, bar) for i in range(SPLITS)], 0)
+        agreement = np.mean([_agreement(rows, candidates, seed + i, bar) for i in range(splits)], 0)
     numbers = np.array(candidates)
     trend = power_law(numbers, unexplained)
     return NumberOfClasses(numbers, unexplained, trend, agreement, len(sample))

@@ -144,10 +144,12 @@ def solve_fast(
             log_prior=log_prior,
         )
         heads = [head.detach() for head in encoder.heads()]
-        loss = hard_objective(heads, batches.load(jury), gamma, log_prior)
-        best = lowest(loss.view(-1, each), survivors)
-        heads, inner = ([head[best] for head in part] for part in (heads, inner))
-        histories = [{k: v[:, best] for k, v in part.items()} for part in (*histories, history)]
+        histories.append(history)
+        if each > 1:  # else there is nothing to choose
+            loss = hard_objective(heads, batches.load(jury), gamma, log_prior)
+            best = lowest(loss.view(-1, each), survivors)
+            heads, inner = ([head[best] for head in part] for part in (heads, inner))
+            histories = [{k: v[:, best] for k, v in part.items()} for part in histories]
     history = {name: torch.cat([part[name] for part in histories]) for name in histories[0]}
     return [p.lift(head) for p, head in zip(projections, heads)], history
 
