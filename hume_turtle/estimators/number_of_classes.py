@@ -207,7 +207,8 @@ def _fits(rows: list[Tensor], candidates: list[int], seed: int, bar) -> np.ndarr
     for group, heads in solved(rows, candidates, seed, WHOLE, bar):
         labels = torch.from_numpy(hard_labels(heads, rows)).to(rows[0].device)
         shares.append(held_out_share(rows, labels, group).cpu().numpy())
-    return np.concatenate(shares)
+    # A labeling of one class explains nothing; on rows that are copies a share may round to 0.
+    return np.nan_to_num(np.concatenate(shares), nan=1.0, posinf=1.0).clip(1e-6)
 
 
 def _agreement(rows: list[Tensor], candidates: list[int], seed: int, bar) -> np.ndarray:

@@ -128,6 +128,13 @@ def test_rows_without_classes_are_uncertain():
     assert "No number of classes stands out" in result.reason
 
 
+def test_rows_that_are_copies_of_two_are_two_classes():
+    rows = np.repeat([[0.0, 1.0, 2.0], [2.0, 0.0, 1.0]], 40, axis=0)
+    result = select_n_classes(rows, range(2, 6))
+    assert np.isfinite(result.dip).all()
+    assert result.unexplained[0] == result.unexplained.min()
+
+
 def test_turtle_takes_the_number_that_is_chosen(blobs, tmp_path):
     spaces, planted = blobs(80, 3, (6,))
     model = Turtle("auto", gamma="auto", recipe="fast").fit(spaces)
