@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from hume_turtle.checks import check_choice, check_number
+from hume_turtle.checks import check_choice, check_dims, check_number
 from hume_turtle.estimators.hume import Hume
 from hume_turtle.estimators.scores import cross_validation_score
 from hume_turtle.estimators.turtle import Turtle
@@ -77,6 +77,9 @@ class Task:
         turtle = self.method == "turtle"
         model = (Turtle if turtle else Hume)(len(self.heads[0]), device=device)
         model.heads_ = list(self.heads) if turtle else [self.heads[0][None]]
+        if turtle:  # else a single space is told of as scikit-learn's X
+            widths = [space.shape[1] for space in spaces]
+            check_dims(widths, [head.shape[1] - 1 for head in self.heads])
         return model.predict(spaces)
 
     def save(self, path: str | Path) -> None:

@@ -345,11 +345,14 @@ def test_own_images_become_groups_and_a_sheet(tmp_path, monkeypatch, one_thread)
         pixels = np.clip(colour + random.normal(0, 12, (8, 8, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(photos / f"{i:02}.png")
     parameters = {"photographs": "photos", "new_photographs": str(photos), "encoder": "pixels"}
-    parameters |= {"classes": "2-4", "output": str(tmp_path / "made")}
+    parameters |= {"classes": "2-4", "output": str(tmp_path / "made"), "suite_folder": str(ROOT)}
     names = run_cells_in_process(ROOT / "notebooks" / "12_your_own_images.ipynb", parameters)
     curve = "number-of-classes-own-images"
     made = {path.name for path in (tmp_path / "made").iterdir()}
-    assert made == {"contact-sheet.png", f"{curve}.png", f"{curve}.svg"}
+    tables = {
+        f"{name}.{kind}" for name in ("number-of-classes", "class-sizes") for kind in ("csv", "md")
+    }
+    assert made == {"contact-sheet.png", f"{curve}.png", f"{curve}.svg", *tables}
     assert names["curve"]["n_classes"].tolist() == [2, 3, 4]
     assert names["later"].equals(names["assignments"])
     assert (tmp_path / "groups" / "report.html").exists()
