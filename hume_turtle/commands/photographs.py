@@ -186,7 +186,7 @@ def embed(
 ) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
     """The spaces (n, d_k) of photographs, memory maps of the cache at `root`, and what made each.
 
-    What is there already is not made again; existing: as of `extract`. wanted: what made the
+    What exists in the cache is not made again; existing: as of `extract`. wanted: what made the
     spaces of a fit. Raises ValueError where the weights are others, before embedding.
     """
     from hume_turtle.extraction.extract import extract

@@ -22,21 +22,11 @@ from hume_turtle.core import precision
 from hume_turtle.core.precision import pick_device, precision_name
 from hume_turtle.estimators.base import groups
 from hume_turtle.progress import progress
+from tests.helpers.quick import quick
 
 ROOT = Path(hume_turtle.__file__).parents[2]
 ENDLESS = 10**9  # outer steps: a test that got as far as working would never end
-QUICK = {"outer_steps": 3, "inner_steps": 3}
 BOTH = pytest.mark.parametrize("kind", [Turtle, Hume])
-
-
-def quick(kind, n_classes=3, **settings):
-    extra = {"n_subsets": 2, "subset_size": 30} if kind is Hume else {}
-    return kind(n_classes, **{**QUICK, **extra, **settings})
-
-
-@pytest.fixture
-def spaces(blobs):
-    return blobs(24, 3, (5, 4))[0]
 
 
 # Spaces that are refused, before any work.

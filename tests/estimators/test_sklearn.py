@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,21 +25,12 @@ from hume_turtle import Hume, Turtle
 from hume_turtle.checks import check_spaces
 from hume_turtle.estimators import hume, turtle, turtle_fast
 from hume_turtle.estimators.labeling import label_rows
+from tests.helpers import quick as helpers
 
-QUICK = {"outer_steps": 3, "inner_steps": 3, "device": "cpu"}
+quick = partial(helpers.quick, device="cpu")
 BOTH = pytest.mark.parametrize("kind", [Turtle, Hume])
 pytestmark = pytest.mark.usefixtures("one_thread")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
-
-def quick(kind, n_classes=3, **settings):
-    extra = {"n_subsets": 2, "subset_size": 30} if kind is Hume else {}
-    return kind(n_classes, **{**QUICK, **extra, **settings})
-
-
-@pytest.fixture
-def spaces(blobs):
-    return blobs(24, 3, (5, 4))[0]
 
 
 # scikit-learn's own checks.
