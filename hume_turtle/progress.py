@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from collections.abc import Iterable, Iterator
 
 LINES = {  # tqdm's settings for a file, and for worker processes that share one terminal
     "mininterval": 30,
@@ -13,10 +14,29 @@ LINES = {  # tqdm's settings for a file, and for worker processes that share one
 }
 
 
+class Silent:
+    """A bar that shows nothing."""
+
+    def __init__(self, steps: Iterable | None) -> None:
+        self.steps = steps
+
+    def __iter__(self) -> Iterator:
+        return iter(self.steps)
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *error) -> None:
+        pass
+
+    def update(self, n: int) -> None:
+        pass
+
+
 def progress(steps=None, total: int | None = None, label: str = "", **options):
     """tqdm's progress of a loop on standard error; `TQDM_DISABLE=1` switches it off.
 
-    Without tqdm, which fitting does not need, the steps are given back as they are.
+    Without tqdm, which fitting does not need, nothing is shown.
 
     Args:
         steps: what is looped over; None for a bar whose `update(n)` the caller calls.
@@ -27,7 +47,7 @@ def progress(steps=None, total: int | None = None, label: str = "", **options):
     try:
         from tqdm import tqdm
     except ImportError:
-        return steps
+        return Silent(steps)
     if sys.stderr is None:
         options = {"disable": True, **options}
     elif not sys.stderr.isatty() or multiprocessing.parent_process() is not None:

@@ -196,8 +196,7 @@ def solved(rows: list[Tensor], candidates: list[int], seed: int, sizes: tuple[in
     for group in alike(candidates):
         runs = [Run(number, GAMMA, seed) for number in group]
         heads, _ = solve_fast(rows, runs, rows[0].device, *sizes, quiet=True)
-        if bar is not None:
-            bar.update(sum(group))
+        bar.update(sum(group))
         yield group, heads
 
 

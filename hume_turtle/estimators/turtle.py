@@ -146,7 +146,8 @@ class Turtle(LabelingEstimator):
         fits = [variant._with_numbers(spaces, device) for variant in variants]
         unsolved = [fit for fit in fits if not fit.__sklearn_is_fitted__()]
         for group in batched_runs(unsolved, len(spaces[0])):
-            keep(group, *_solve(spaces, group, device), spaces)
+            solve = solve_fast if group[0].recipe == "fast" else solve_published
+            keep(group, *solve(spaces, group, device), spaces)
         for variant, fit in zip(variants, fits):
             numbers = {"n_classes": variant.n_classes, "gamma": variant.gamma}
             variant.__dict__.update(fit.__dict__ | numbers)
@@ -253,16 +254,6 @@ def batched_runs(models: list[Turtle], n: int) -> Iterator[list[Turtle]]:
                 yield from groups(group, apart_from=tuple(set(BATCHED) - {"seed"}))
 
 
-def _solve(spaces: list, models: list[Turtle], device: torch.device):
-    """Fit estimators that share all settings but `BATCHED`; returns their heads and history.
-
-    `spaces` are K checked arrays (n, d_k). The heads are (R, C, d_k + 1), where C is the largest
-    number of classes: a run with fewer has the rest absent (see `draw_heads`).
-    """
-    solve = solve_fast if models[0].recipe == "fast" else _solve_published
-    return solve(spaces, models, device)
-
-
 def keep(models: list[Turtle], heads: list[Tensor], history: dict, spaces: list) -> None:
     """Give R models their heads, K tensors (R, C, d_k + 1), their history and their labels."""
     for r, model in enumerate(models):
@@ -273,7 +264,12 @@ def keep(models: list[Turtle], heads: list[Tensor], history: dict, spaces: list)
         model.labels_ = labels
 
 
-def _solve_published(spaces: list, models: list[Turtle], device: torch.device):
+def solve_published(spaces: list, models: list[Turtle], device: torch.device):
+    """Fit estimators that share all settings but `BATCHED`; returns their heads and history.
+
+    `spaces` are K checked arrays (n, d_k). The heads are (R, C, d_k + 1), where C is the largest
+    number of classes: a run with fewer has the rest absent (see `draw_heads`).
+    """
     first = models[0]
     dims = [space.shape[1] for space in spaces]
     streams = [generator(model.seed, device) for model in models]

@@ -21,7 +21,7 @@ SPEED_COLUMNS += ["repeats", "date", "hardware", "threads", "timed", "worst"]
 NUMBER_COLUMNS = ["case", "seen", "rows", "classes", "chosen", "certain", "dip", "agreement"]
 NUMBER_COLUMNS += ["agree_best", "date", "hardware"]
 SIZE_COLUMNS = ["case", "seen", "classes", "largest_by_smallest", "k-means", "gamma 10"]
-SIZE_COLUMNS += ["gamma auto", "gammas", "date", "hardware"]
+SIZE_COLUMNS += ["gamma 10, same search", "gamma auto", "gammas", "date", "hardware"]
 GROWTH_COLUMNS = ["axis", "value", "method", "seconds", "repeats", "date", "hardware", "threads"]
 
 

@@ -520,6 +520,7 @@ def test_import_and_fit_need_only_four_packages(tmp_path):
         labels = type(model).load("model.npz").predict([rows, rows])
         assert (labels == model.labels_).all()
         select(model, [rows, rows], {"seed": [0, 1]}).chosen
+    Turtle("auto", recipe="fast").fit(rows)
     print("done", *sorted(set(Blocked.names) & set(sys.modules)))
     """
     result = subprocess.run(

@@ -86,12 +86,28 @@ def test_gammas_between_are_tried_only_where_the_smallest_gains(unbalanced, blob
     assert sorted(asked[2:]) == sorted(GAMMAS)
 
 
-def test_gamma_10_stays_unless_other_rows_see_the_gain_too():
-    own = np.array([0.06, 0.05, 0.002])
-    assert choose(own, np.array([0.04, 0.04, 0.015]), [5, 5, 5]) == 2
-    assert choose(own, np.array([0.04, 0.04, 0.035]), [5, 5, 5]) == 0  # it explains itself alone
-    assert choose(np.array([0.06, 0.05, 0.04]), np.array([0.04, 0.04, 0.015]), [5, 5, 5]) == 0
-    assert choose(own, np.array([0.04, 0.01, 0.015]), [5, 5, 4]) == 0  # it has lost a class
+def test_gamma_10_stays_unless_all_that_was_asked_for_holds():
+    good = {
+        "own": np.array([0.06, 0.05, 0.002]),
+        "held_out": np.array([0.04, 0.04, 0.015]),
+        "classes": np.array([5, 5, 5]),
+        "agreement": np.array([0.7, 0.7, 0.9]),
+    }
+    assert choose(**good) == 2
+    for name, last in {"own": 0.04, "held_out": 0.035, "classes": 4, "agreement": 0.79}.items():
+        values = good[name].copy()
+        values[-1] = last
+        assert choose(**{**good, name: values}) == 0, name
+
+
+def test_finalists_of_a_gamma_agree_where_there_are_classes_and_not_in_noise(blobs):
+    (space,), _ = blobs(90, 3, (5,))
+    noise = np.random.default_rng(0).normal(size=(90, 5)).astype(np.float32)
+    run, device = Run(3, 10.0), torch.device("cpu")
+    (planted,) = class_sizes.solved([space], run, [0.3], device)
+    (found,) = class_sizes.solved([noise], run, [0.3], device)
+    assert planted.agreement == pytest.approx(np.ones(class_sizes.FINALISTS))
+    assert (found.agreement < class_sizes.AGREEING).all()
 
 
 @pytest.fixture
