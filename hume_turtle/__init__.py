@@ -9,6 +9,8 @@ PUBLIC = {  # name: the module that defines it, imported on first use because to
     "Turtle": "hume_turtle.estimators.turtle",
     "evaluate": "hume_turtle.evaluation.metrics",
     "generalization_score": "hume_turtle.estimators.scores",
+    "learning_curve": "hume_turtle.evaluation.learning_curve",
+    "margins": "hume_turtle.estimators.margins",
     "reliable_rows": "hume_turtle.estimators.reliable",
     "select": "hume_turtle.estimators.selection",
     "select_n_classes": "hume_turtle.estimators.number_of_classes",

@@ -14,6 +14,7 @@ from hume_turtle.core.products import linear_logits
 from hume_turtle.core.task_encoders import OrthonormalEncoder, sparsemax
 from hume_turtle.core.unrolled import HeadSpace, Split, UnrolledDescent, split_at
 
+TERMS = "loss", "train_loss", "test_loss", "entropy"  # as the history keeps them
 ANNEAL_AT = (100, 200)  # after these outer iterations outer_lr × 0.1 and temperature ÷ 10
 
 
@@ -83,7 +84,7 @@ def minimise_hume(
     gamma: Tensor,
     outer_lr: Tensor,
     anneal_at: tuple[int, ...] = (),
-    watch: Callable[[Tensor], None] | None = None,
+    watch: Callable[[Tensor, Tensor, Tensor, float], None] | None = None,
 ) -> dict[str, Tensor]:
     """Minimise HUME's objective for R runs at once; the encoder is updated in place.
 
@@ -97,7 +98,8 @@ def minimise_hume(
         gamma, outer_lr: (R,).
         anneal_at: after these outer iterations outer_lr × 0.1 and temperature ÷ 10.
         watch: called after each outer step with the gradient (R, C, d_1) of the encoder's
-            unconstrained parameter before clipping, averaged over subsets.
+            unconstrained parameter before clipping, averaged over subsets; the terms (4, R, S);
+            the encoder's rows (R, C, d_1) before the step; and the temperature.
 
     Returns:
         History: `loss`, `train_loss`, `test_loss` and `entropy`, each (T, R, S).
@@ -120,12 +122,13 @@ def minimise_hume(
             descent=descent,
         )
         norm = gradient.flatten(1).norm(dim=1).view(-1, 1, 1)  # of each run
+        before = None if watch is None else encoder.weight.detach()
         adam.step([gradient * (1 / (norm + 1e-6)).clamp_max(1)])
         record.append(terms)
         if watch is not None:
-            watch(gradient)
+            watch(gradient, terms, before, temperature)
     history = torch.stack(record, dim=1)  # (4, T, R, S)
-    return dict(zip(("loss", "train_loss", "test_loss", "entropy"), history))
+    return dict(zip(TERMS, history))
 
 
 def hume_gradient(

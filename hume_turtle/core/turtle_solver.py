@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from hume_turtle.core.inner_heads import Adam, train_heads
 from hume_turtle.core.objectives import entropy
 from hume_turtle.core.products import head_gradient, linear_logits
 from hume_turtle.core.task_encoders import SoftmaxEncoder
+
+TERMS = "loss", "cross_entropy", "entropy"  # of the objective, as the history keeps them
 
 
 def turtle_gradient(
@@ -74,6 +76,7 @@ def minimise_turtle(
     warm_start: Tensor | bool,
     decay: Sequence[float] | None = None,
     log_prior: Tensor | None = None,
+    watch: Callable[[Tensor, list[Tensor], list[Tensor]], None] | None = None,
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Minimise TURTLE's objective for R runs at once; the encoder is updated in place.
 
@@ -88,6 +91,8 @@ def minimise_turtle(
             iteration.
         decay: factors (T,) of the outer learning rate.
         log_prior: log of the classes' known shares, (C,), or None.
+        watch: called in each outer iteration with the terms (3, R), the task encoders' heads before
+            the step, and the inner heads trained on their labeling, both K tensors (R, C, d_k + 1).
 
     Returns:
         The final inner heads, and the history: `loss`, `cross_entropy` and `entropy`, each
@@ -109,10 +114,12 @@ def minimise_turtle(
                 adam.reset([head], cold if len(cold) < len(warm) else None)
         if t > 0 and decay is not None:
             outer.scale_lr(decay[t] / decay[t - 1])
+        before = None if watch is None else encoder.heads()
         record.append(step())
+        if watch is not None:
+            watch(record[-1], before, [adam.parameters[0] for adam in inner])
     history = torch.stack(record, dim=1)  # (3, T, R)
-    names = "loss", "cross_entropy", "entropy"
-    return [adam.parameters[0] for adam in inner], dict(zip(names, history))
+    return [adam.parameters[0] for adam in inner], dict(zip(TERMS, history))
 
 
 def _outer_step(batches, encoder, outer, inner, gamma, inner_steps, log_prior) -> Tensor:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from hume_turtle.checks import check_choice
+from hume_turtle.estimators.snapshot import check_callback
 from hume_turtle.storage.files import atomic_write
 
 FORMAT = 2  # of saved files
@@ -106,11 +107,11 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
 
     _fitted: tuple[str, ...] = ()
     # scikit-learn would take an argument that is not called X for metadata to be routed.
-    __metadata_request__fit = {"spaces": UNUSED}  # noqa: RUF012
+    __metadata_request__fit = {"spaces": UNUSED, "callback": UNUSED}  # noqa: RUF012
     __metadata_request__predict = {"spaces": UNUSED}  # noqa: RUF012
     __metadata_request__predict_proba = {"spaces": UNUSED}  # noqa: RUF012
 
-    def fit(self, spaces, y=None):
+    def fit(self, spaces, y=None, *, callback=None):
         """Search for the labeling of the rows of `spaces`; no true label takes part.
 
         Args:
@@ -118,6 +119,8 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
                 space: NumPy arrays and memory maps, torch tensors, data frames, or nested
                 sequences inside a list (see `check_spaces`).
             y: never read. It is there because scikit-learn's pipelines pass it.
+            callback: a function that each outer iteration of a single published run calls with a
+                `Snapshot`: the objective's terms, the heads and the labeling before its step.
 
         Returns:
             self, with `labels_` and `history_`.
@@ -126,7 +129,8 @@ class LabelingEstimator(ClusterMixin, BaseEstimator):
             ValueError: for spaces or settings that cannot be used, before any work; or if the fit
                 diverged.
         """
-        (fitted,) = self.fit_many(spaces, [{}])
+        check_callback(callback, self)
+        (fitted,) = self.fit_many(spaces, [{}], callback=callback)
         self.__dict__.pop("feature_names_in_", None)  # of a fit before
         self.__dict__.update(fitted.__dict__)
         return self

@@ -5,8 +5,8 @@ The objective and its minimisation are in `hume_solver.py`; here is the estimato
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Callable, Iterator
+from itertools import count, product
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from hume_turtle.checks import (
     check_number,
     check_spaces,
 )
-from hume_turtle.core.hume_solver import ANNEAL_AT, minimise_hume
+from hume_turtle.core.hume_solver import ANNEAL_AT, TERMS, minimise_hume
 from hume_turtle.core.precision import check_precision, pick_device, precision_name
 from hume_turtle.core.products import linear_logits
 from hume_turtle.core.sampling import derived_seed, draw_inner_heads, draw_subsets, generator
@@ -35,6 +35,7 @@ from hume_turtle.estimators.base import (
 )
 from hume_turtle.estimators.hume_fast import FAST, SET_BY_RECIPE, Schedule, inner_loops, lowest
 from hume_turtle.estimators.scores import cross_validation_score
+from hume_turtle.estimators.snapshot import Snapshot
 from hume_turtle.estimators.voting import (
     VOTES_AT_ONCE,
     class_order,
@@ -148,7 +149,7 @@ class Hume(LabelingEstimator):
         self.seed = seed
         self.device = device
 
-    def fit_many(self, spaces, settings) -> list[Hume]:
+    def fit_many(self, spaces, settings, *, callback=None) -> list[Hume]:
         """Solve several settings as one batch.
 
         Settings that differ only in `seed`, `n_runs`, `gamma` and `outer_lr` are solved
@@ -157,6 +158,7 @@ class Hume(LabelingEstimator):
         Args:
             spaces: [Z_1, Z_2], as in `fit`.
             settings: dicts of what differs from this estimator.
+            callback: as in `fit`, where there is one dict.
 
         Returns:
             A fitted estimator for each dict, in order; each equals its own `fit` up to rounding.
@@ -173,7 +175,7 @@ class Hume(LabelingEstimator):
         alike = groups(variants, apart_from=BATCHED)
         loops = inner_loops(space2, [group[0] for group in alike])
         for group, inner_loop in zip(alike, loops):
-            _solve(space1, *inner_loop, group)
+            solve(space1, *inner_loop, group, callback)
         for variant in variants:
             variant.precision_ = precision_name(variant.precision, device)
             variant._label(spaces, np.full(variant.n_runs, np.nan))
@@ -416,8 +418,13 @@ def l2_normalise(space, device: torch.device) -> Tensor:
 
 
 @torch.enable_grad()
-def _solve(
-    space1: Tensor, space2: HeadSpace, inner_steps: int, inner_lr: float, models: list[Hume]
+def solve(
+    space1: Tensor,
+    space2: HeadSpace,
+    inner_steps: int,
+    inner_lr: float,
+    models: list[Hume],
+    callback: Callable[[Snapshot], None] | None = None,
 ) -> None:
     """Fit estimators that share all settings but `BATCHED`."""
     first, device = models[0], space1.device
@@ -444,6 +451,7 @@ def _solve(
         gamma=per_run(owners, "gamma", device),
         outer_lr=torch.tensor([m._schedule().outer_lr for m in owners], device=device),
         anneal_at=schedule.anneal_at,
+        watch=None if callback is None else snapshots(callback, space1),
     )
     history = {name: values.mean(-1).cpu().numpy() for name, values in history.items()}  # (T, R)
     rows = encoder.weight.detach().cpu().numpy()  # (R, C, d_1)
@@ -453,3 +461,19 @@ def _solve(
         model.heads_ = [rows[mine]]
         check_converged(model, model.heads_)
         model.history_ = {name: values[:, mine] for name, values in history.items()}
+
+
+def snapshots(callback: Callable[[Snapshot], None], space1: Tensor) -> Callable[..., None]:
+    """The solver's `watch`, which gives the callback a `Snapshot` in each outer iteration."""
+    iterations = count()
+
+    def watch(gradient: Tensor, terms: Tensor, rows: Tensor, temperature: float) -> None:
+        values = dict(zip(TERMS, terms[:, 0].mean(-1).tolist()))
+
+        def label() -> np.ndarray:
+            return sparsemax(space1 @ rows[0].mT / temperature).cpu().numpy()
+
+        heads = [rows[0].cpu().numpy().copy()]
+        callback(Snapshot(next(iterations), values, heads, None, label))
+
+    return watch

@@ -5,7 +5,8 @@ The objective is in `core/objectives.py`, its minimisation in `core/turtle_solve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from hume_turtle.core.precision import (
 )
 from hume_turtle.core.sampling import derived_seed, draw_batches, generator
 from hume_turtle.core.task_encoders import SoftmaxEncoder, draw_heads
-from hume_turtle.core.turtle_solver import minimise_turtle
+from hume_turtle.core.turtle_solver import TERMS, minimise_turtle
 from hume_turtle.estimators.base import (
     LabelingEstimator,
     check_converged,
@@ -36,6 +37,7 @@ from hume_turtle.estimators.base import (
 from hume_turtle.estimators.class_sizes import check_prior, fit_gamma
 from hume_turtle.estimators.labeling import hard_labels, label_rows, soft_labels
 from hume_turtle.estimators.number_of_classes import select_n_classes
+from hume_turtle.estimators.snapshot import Snapshot
 from hume_turtle.estimators.turtle_fast import Run, fast_size, log_shares, solve_fast
 from hume_turtle.progress import progress
 
@@ -125,7 +127,7 @@ class Turtle(LabelingEstimator):
         self.seed = seed
         self.device = device
 
-    def fit_many(self, spaces, settings) -> list[Turtle]:
+    def fit_many(self, spaces, settings, *, callback=None) -> list[Turtle]:
         """Solve several settings as one batch: seeds, γ, learning rates, cold and warm start, C.
 
         Settings that differ only in these share every matrix product, different seeds only where
@@ -135,6 +137,7 @@ class Turtle(LabelingEstimator):
             spaces: as in `fit`.
             settings: dicts of what differs from this estimator, for example
                 `[{"seed": s} for s in range(5)]`.
+            callback: as in `fit`, where there is one dict.
 
         Returns:
             A fitted estimator for each dict, in order.
@@ -146,8 +149,11 @@ class Turtle(LabelingEstimator):
         fits = [variant._with_numbers(spaces, device) for variant in variants]
         unsolved = [fit for fit in fits if not fit.__sklearn_is_fitted__()]
         for group in batched_runs(unsolved, len(spaces[0])):
-            solve = solve_fast if group[0].recipe == "fast" else solve_published
-            keep(group, *solve(spaces, group, device), spaces)
+            if group[0].recipe == "fast":
+                found = solve_fast(spaces, group, device)
+            else:
+                found = solve_published(spaces, group, device, callback)
+            keep(group, *found, spaces)
         for variant, fit in zip(variants, fits):
             numbers = {"n_classes": variant.n_classes, "gamma": variant.gamma}
             variant.__dict__.update(fit.__dict__ | numbers)
@@ -264,7 +270,7 @@ def keep(models: list[Turtle], heads: list[Tensor], history: dict, spaces: list)
         model.labels_ = labels
 
 
-def solve_published(spaces: list, models: list[Turtle], device: torch.device):
+def solve_published(spaces: list, models: list[Turtle], device: torch.device, callback=None):
     """Fit estimators that share all settings but `BATCHED`; returns their heads and history.
 
     `spaces` are K checked arrays (n, d_k). The heads are (R, C, d_k + 1), where C is the largest
@@ -300,5 +306,18 @@ def solve_published(spaces: list, models: list[Turtle], device: torch.device):
         inner_lr=per_run(models, "inner_lr", device),
         outer_lr=per_run(models, "outer_lr", device),
         log_prior=None if first.class_prior is None else log_shares(first.class_prior, device),
+        watch=None if callback is None else snapshots(callback, spaces),
     )
     return [head.detach() for head in encoder.heads()], history
+
+
+def snapshots(callback: Callable[[Snapshot], None], spaces: list) -> Callable[..., None]:
+    """The solver's `watch`, which gives the callback a `Snapshot` in each outer iteration."""
+    iterations = count()
+
+    def watch(terms: Tensor, heads: list[Tensor], inner_heads: list[Tensor]) -> None:
+        values = dict(zip(TERMS, terms[:, 0].tolist()))
+        both = [[head[0].cpu().numpy().copy() for head in part] for part in (heads, inner_heads)]
+        callback(Snapshot(next(iterations), values, *both, lambda: soft_labels(heads, spaces)[0]))
+
+    return watch

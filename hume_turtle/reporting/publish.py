@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from hume_turtle.storage.files import atomic_write
 
-DPI = 160
+DPI = 220
 KINDS = (".png", ".svg", ".csv", ".md")
 
 

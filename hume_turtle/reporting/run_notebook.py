@@ -22,6 +22,7 @@ from jupyter_client.kernelspec import KernelSpec
 from nbformat import NotebookNode
 from papermill.parameterize import parameterize_notebook
 
+from hume_turtle.reporting.explore import HEADLESS
 from hume_turtle.storage.files import atomic_write
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # <Axes at 0x7f...> differs from run to run
@@ -139,6 +140,7 @@ def _kernel_manager_class(folder: Path) -> type:
     environment = {
         "IPYTHONDIR": str(folder / "ipython"),  # no profile or start-up files of the user's
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # Agg would show no figures
+        HEADLESS: "1",
         "PYTHONHASHSEED": "0",
         "TQDM_DISABLE": "1",
     }

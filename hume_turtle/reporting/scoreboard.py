@@ -12,7 +12,7 @@ from hume_turtle.reporting.methods import evaluated
 from hume_turtle.reporting.names import REMATCHED, family, method_name
 from hume_turtle.storage.names import slug
 
-# Points that ours may be below: see NOTE. `03_benchmark` computes what they are rounded down from.
+# Points that ours may be below: see NOTE. `07_benchmark` computes what they are rounded down from.
 TOLERANCE = {"accuracy": 1.0, "ari": 2.0, "nmi": 1.0}
 NOTE = """\
 Percent, ours as means over seeds. *Met*: ours is no more than the tolerance below the reported \

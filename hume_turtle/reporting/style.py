@@ -14,23 +14,42 @@ from matplotlib.lines import Line2D
 
 from hume_turtle.reporting.names import METHOD_NAMES, family
 
-# Okabe and Ito's colours, told apart with any colour vision; a method has the same one everywhere.
+# Okabe and Ito's colours, told apart with any colour vision. A colour means a method, the same
+# everywhere, and nothing else: classes, spaces and quantities are told apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # Those that this project runs; they have the first five colours.
 RUN_METHODS = tuple(METHOD_NAMES)[:5]
 GREY, DARK, RULE = "#8C8C8C", "#222222", "#E6E6E6"
+HALF, FULL = 3.4, 7.0  # inches: half a page's width, and a whole one; figures are made at this size
+# Lines that are no methods, and points of two classes (of more, images or numbers say which).
+LINES = tuple(
+    {"color": color, "linestyle": style}
+    for style in ("-", "--", ":", "-.")
+    for color in (DARK, GREY)
+)
+CLASS_LOOKS = (
+    {"marker": "o", "facecolor": DARK, "edgecolor": DARK},
+    {"marker": "s", "facecolor": "white", "edgecolor": DARK},
+    {"marker": "^", "facecolor": GREY, "edgecolor": GREY},
+)
 STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlesize": 11,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
     "axes.grid": True,
+    "grid.linewidth": 0.6,
     "axes.prop_cycle": plt.cycler(color=COLOURS),
     "grid.color": RULE,
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
     "legend.frameon": False,
 }
 

@@ -194,7 +194,7 @@ def test_minimisation_is_clipped_adam_with_annealing(anneal):
         gamma=torch.tensor(eta, dtype=torch.float64),
         outer_lr=torch.tensor(outer_lr, dtype=torch.float64),
         anneal_at=(2, 4) if anneal else (),
-        watch=gradients.append,
+        watch=lambda gradient, *_: gradients.append(gradient),
     )
     assert list(history) == ["loss", "train_loss", "test_loss", "entropy"]
     for run, layer in enumerate(problem.layers):

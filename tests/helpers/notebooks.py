@@ -1,11 +1,14 @@
 """A notebook's code cells run in this process, without a kernel: about a second instead of four."""
 
+import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import matplotlib
 import matplotlib.pyplot as plt
 
+from hume_turtle.reporting.explore import HEADLESS
 from hume_turtle.reporting.run_notebook import read_source
 
 
@@ -19,7 +22,8 @@ def run_cells_in_process(source: Path, parameters: dict[str, Any]) -> dict[str, 
     Figures are made with Agg and closed. A `%magic` is a syntax error here.
     """
     names = {"__name__": "__main__", "display": display}
-    with matplotlib.rc_context():
+    headless = mock.patch.dict(os.environ, {HEADLESS: "1"})
+    with headless, matplotlib.rc_context():
         plt.switch_backend("Agg")
         for number, cell in enumerate(read_source(source, parameters).cells, 1):
             if cell.cell_type == "code":

@@ -97,7 +97,7 @@ def replay_hume(path) -> dict[str, np.ndarray]:
     space1 = torch.from_numpy(recorded["z1"])
     gradients, trajectory = [], []
 
-    def watch(gradient: Tensor) -> None:
+    def watch(gradient: Tensor, *_) -> None:
         gradients.append(gradient[0])
         trajectory.append(encoder.weight[0].detach())
 

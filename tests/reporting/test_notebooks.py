@@ -29,7 +29,7 @@ from tests.helpers.notebooks import run_cells_in_process
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = {
-    "04_transfer": {
+    "13_turtle_tables": {
         "turtle-benchmark",
         "turtle-vs-zeroshot",
         "turtle-architectures",
@@ -37,7 +37,7 @@ ARTEFACTS = {
         "turtle-vs-probe",
         "scoreboard",
     },
-    "05_hume_tables": {
+    "14_hume_tables": {
         "hume-vs-supervised",
         "hume-vs-unsupervised",
         "hume-imagenet",
@@ -55,7 +55,7 @@ for _method in ("turtle", "linear-probe"):
     TURTLE_SPACES[_method] = (*TURTLE_SPACES["k-means"], "dinov2-vit-g-14")
 HUME_SPACES = {"hume": ("moco+dino",), "k-means": ("moco", "dino"), "linear-probe": ("moco",)}
 REGIMES = {"inductive": {"split": "train"}, "transductive": {"split": "all"}}
-UNATTEMPTED = {*ARTEFACTS["04_transfer"]} - {"scoreboard"}
+UNATTEMPTED = {*ARTEFACTS["13_turtle_tables"]} - {"scoreboard"}
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +147,7 @@ def test_transfer_with_all_its_scores(tmp_path):
     suite = made_up_suite(tmp_path / "s", ("cifar10", "pets", "mnist", "dtd"), TURTLE_SPACES)
     for dataset in suite.datasets:
         save_scores(suite, dataset, TURTLE_SPACES)
-    output = run("04_transfer", suite)
+    output = run("13_turtle_tables", suite)
 
     scores = suite.scores().query("split == 'test' and metric == 'cluster_accuracy'")
     means = 100 * scores.groupby(["method", "spaces", "dataset"])["value"].mean()
@@ -179,7 +179,7 @@ def test_transfer_shows_what_is_missing_as_missing(tmp_path):
     }  # no text, no probe
     save_scores(suite, "folders", combinations)  # pets not run
     missing = {"turtle-vs-zeroshot", "turtle-architectures", "turtle-vs-probe"}
-    output = run("04_transfer", suite, missing, {"scoreboard"})
+    output = run("13_turtle_tables", suite, missing, {"scoreboard"})
     lines = (output / "turtle-benchmark.md").read_text().splitlines()
     pets = next(line for line in lines if line.startswith("| ACC") and "| pets " in line)
     assert [cell.strip() for cell in pets.split("|") if "9" in cell] == ["92.3"]
@@ -195,7 +195,7 @@ def test_transfer_sets_cold_warm_and_selected_side_by_side(tmp_path, monkeypatch
     shown = []
     monkeypatch.setattr("tests.helpers.notebooks.display", shown.append)
     missing = {"turtle-vs-zeroshot", "turtle-architectures", "turtle-vs-probe"}
-    output = run("04_transfer", suite, missing)
+    output = run("13_turtle_tables", suite, missing)
     (beside,) = [table for table in shown if "TURTLE, cold start" in table]
     names = ["TURTLE, cold start", "TURTLE, warm start", "TURTLE, selected"]
     assert beside.columns.tolist() == ["dataset", *names, "reported", "difference"]
@@ -225,7 +225,7 @@ def test_transfer_of_test_images_alone_has_no_probe_and_attempts_no_number(tmp_p
     suite = made_up_suite(tmp_path / "s", ("pets", "dtd"), combinations)
     for dataset in suite.datasets:
         save_scores(suite, dataset, combinations, splits=("test",))
-    output = run("04_transfer", suite, {"turtle-vs-probe"}, {"scoreboard"})
+    output = run("13_turtle_tables", suite, {"turtle-vs-probe"}, {"scoreboard"})
     benchmark = pd.read_csv(output / "turtle-benchmark.csv")
     assert set(benchmark["dataset"]) == {"pets", "dtd", "mean"}  # none that is only reported
     assert benchmark["reported"].isna().all()
@@ -235,20 +235,20 @@ def test_transfer_of_test_images_alone_has_no_probe_and_attempts_no_number(tmp_p
 
 def test_transfer_without_scores_in_other_spaces_shows_nothing(tmp_path):
     suite = made_up_suite(tmp_path / "s", ("pets",), {"turtle": ("a", "b")})
-    run("04_transfer", suite, UNATTEMPTED, {"scoreboard"})
+    run("13_turtle_tables", suite, UNATTEMPTED, {"scoreboard"})
 
 
 @pytest.mark.parametrize("name", ARTEFACTS)
 def test_a_suite_without_scores_shows_the_reported_numbers(name, tmp_path):
     suite = made_up_suite(tmp_path / "s", ("pets", "stl10"), TURTLE_SPACES)
-    if name == "04_transfer":
+    if name == "13_turtle_tables":
         missing = UNATTEMPTED - {"turtle-benchmark"}
         output = run(name, suite, missing, {"scoreboard", "turtle-benchmark"})
     else:
         output = run(name, suite, (), {"scoreboard"})
     board = pd.read_csv(output / "scoreboard.csv")
     assert set(board["status"]) == {"not run"}
-    if name == "04_transfer":
+    if name == "13_turtle_tables":
         assert "mean of 26 " in (output / "turtle-benchmark.md").read_text()
     else:
         table = pd.read_csv(output / "hume-vs-supervised.csv")
@@ -265,7 +265,7 @@ def test_hume_with_several_runs(tmp_path, blobs, one_thread):
     for dataset in ("stl10", "imagenet"):
         save_scores(suite, dataset, HUME_SPACES)
     save_hume_fits(suite, "stl10", blobs, n_runs=3)
-    output = run("05_hume_tables", suite)
+    output = run("14_hume_tables", suite)
 
     supervised = pd.read_csv(output / "hume-vs-supervised.csv")
     assert "imagenet" not in set(supervised["dataset"])
@@ -297,7 +297,7 @@ def test_hume_in_both_regimes_with_both_votes(tmp_path, blobs, one_thread, capsy
     save_scores(suite, "stl10", combinations)
     save_hume_fits(suite, "stl10", blobs, n_runs=3)
     save_hume_fits(suite, "imagenet", blobs, n_runs=3, labels=["test"])
-    output = run("05_hume_tables", suite)
+    output = run("14_hume_tables", suite)
 
     supervised = pd.read_csv(output / "hume-vs-supervised.csv")
     rows = supervised.query("dataset == 'stl10' and spaces == 'moco+dino' and metric == 'ari'")
@@ -328,7 +328,7 @@ def test_hume_with_single_runs_has_no_vote(tmp_path, blobs, one_thread):
     hume = {"phi1": "moco", "phi2": ["dino"]}
     suite = made_up_suite(tmp_path / "s", ("stl10",), HUME_SPACES, hume=hume)
     save_hume_fits(suite, "stl10", blobs, n_runs=1)
-    output = run("05_hume_tables", suite, (), {"scoreboard"})
+    output = run("14_hume_tables", suite, (), {"scoreboard"})
     assert not len(pd.read_csv(output / "hume-aggregation.csv"))
     assert len(pd.read_csv(output / "hume-reliable.csv"))
 
