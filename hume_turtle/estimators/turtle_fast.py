@@ -96,7 +96,6 @@ def solve_fast(
         K tensors (R kept, C, d_k + 1), and the kept runs' history, a dict of (T, R kept).
     """
     spaces = [as_tensor(space) for space in spaces]
-    width = max(model.n_classes for model in models)
     dim, batch = fast_size(models[0])
     sample = draw_rows(len(spaces[0]), max(SAMPLE, batch))
     samples = [space[sample].to(device, torch.float32) for space in spaces]
@@ -105,18 +104,7 @@ def solve_fast(
     samples = [project(rows) for project, rows in zip(projections, samples)]
     prior = models[0].class_prior
     log_prior = None if prior is None else log_shares(prior, device)
-    seeds = [
-        (model.n_classes, model.seed * restarts + restart)
-        for model in models
-        for restart in range(restarts)
-    ]
-    starts = {  # runs that differ in γ alone begin alike
-        (number, seed): start_heads(samples, number, width, seed, prior)
-        for number, seed in dict.fromkeys(seeds)
-    }
-    heads = [
-        torch.stack(parts) for parts in zip(*(starts[seed] for seed in seeds))
-    ]  # K of (R · restarts, C, d' + 1)
+    heads = restart_heads(samples, models, restarts)
     batches = Batches(projected, batch, device, pick_precision(models[0].precision, device))
     stream = generator(derived_seed(models[0].seed, 1), device)
     rows = draw_batches(batches.n, batch, 1 + OUTER_STEPS, stream)
@@ -185,6 +173,21 @@ def log_shares(prior: Sequence[float], device: torch.device) -> Tensor:
     """log π of known shares (C,), which need not sum to one."""
     shares = torch.as_tensor(prior, dtype=torch.float32, device=device)
     return (shares / shares.sum()).log()
+
+
+def restart_heads(rows: list[Tensor], models: list, restarts: int) -> list[Tensor]:
+    """Where all restarts of all estimators begin: heads (R · restarts, C, d' + 1) of each space."""
+    width, prior = max(model.n_classes for model in models), models[0].class_prior
+    seeds = [
+        (model.n_classes, model.seed * restarts + restart)
+        for model in models
+        for restart in range(restarts)
+    ]
+    starts = {  # runs that differ in γ alone begin alike
+        (number, seed): start_heads(rows, number, width, seed, prior)
+        for number, seed in dict.fromkeys(seeds)
+    }
+    return [torch.stack(parts) for parts in zip(*(starts[seed] for seed in seeds))]
 
 
 def start_heads(

@@ -170,4 +170,4 @@ def test_every_stage_depends_on_its_digests_and_on_no_module():
         assert name == "code" or f"${{root}}/data/${{suite}}/code/{item}" in stage["deps"]
     listed = {Path(dep).stem for dep in stages["code"]["deps"] if dep.endswith(".ipynb")}
     assert listed == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert len((ROOT / "dvc.yaml").read_text().splitlines()) < 120
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) < 130
