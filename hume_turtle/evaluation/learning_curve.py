@@ -58,6 +58,35 @@ def learning_curve(
     return pd.DataFrame(found, columns=["labels", "seed", "accuracy"])
 
 
+def labels_to_reach(curve: pd.DataFrame, level: float) -> pd.Series:
+    """From how many labels on the probes of each seed are at least so accurate.
+
+    Between two counts the number is interpolated on a logarithmic scale.
+
+    Args:
+        curve: a `learning_curve`.
+        level: an accuracy as a fraction, such as a labeling's cluster accuracy.
+
+    Returns:
+        Series by seed: the smallest count where the probes of all counts reach the level, NaN
+        where that of the largest count does not.
+    """
+    values = curve.pivot(index="labels", columns="seed", values="accuracy").sort_index()
+    return values.apply(lambda side: _last_crossing(values.index.to_numpy(), side, level))
+
+
+def _last_crossing(counts: np.ndarray, accuracy: pd.Series, level: float) -> float:
+    accuracy = accuracy.to_numpy()
+    below = np.flatnonzero(accuracy < level)
+    if not len(below):
+        return float(counts[0])
+    last = below[-1]
+    if last == len(counts) - 1:
+        return float("nan")
+    way = (level - accuracy[last]) / (accuracy[last + 1] - accuracy[last])
+    return float(counts[last] * (counts[last + 1] / counts[last]) ** way)
+
+
 def _take(spaces, given: np.ndarray):
     several = isinstance(spaces, (list, tuple))
     return [space[given] for space in spaces] if several else spaces[given]

@@ -61,7 +61,7 @@ def numbers_of_runs(total: int) -> list[int]:
     return sorted({*(step for step in steps if step < total), total})
 
 
-def reliability_curve(y, labels, confidence) -> pd.DataFrame:
+def reliability_curve(y, labels, confidence, shares=None) -> pd.DataFrame:
     """Cluster accuracy of the most confident rows of every found class, as more are kept.
 
     Clusters are matched to classes once, by all rows. Rows of equal confidence are kept in random
@@ -71,35 +71,70 @@ def reliability_curve(y, labels, confidence) -> pd.DataFrame:
         y: true labels (n,).
         labels: found labels (n,).
         confidence: (n,), e.g. the share of the votes, or the probability, of the found label.
+        shares: parts of every class to keep, each in (0, 1], rounded as `reliable_rows` does; by
+            default numbers of rows are kept.
 
     Returns:
-        DataFrame: kept (per class at most: 1, 2, 4, ..., until all are), rows (kept in all classes
-        together), cluster_accuracy as a fraction.
+        DataFrame: kept (per class at most: 1, 2, 4, ..., until all are) or share, rows (kept in all
+        classes together), cluster_accuracy as a fraction.
     """
-    y, labels, confidence = np.asarray(y), np.asarray(labels), np.asarray(confidence)
-    match = match_clusters(y, labels)
+    confidence = np.asarray(confidence)
+    labels, agrees = np.asarray(labels), agreement(y, labels)
     right = []  # per class: how many of its k most confident rows are right, (size + 1,)
     for c in np.unique(labels):
         mine = labels == c
-        agrees = (y[mine] == match[c]) if c in match else np.zeros(mine.sum())
         _, level = np.unique(-confidence[mine], return_inverse=True)  # 0 the most confident
-        share = np.bincount(level, agrees) / np.bincount(level)  # of equally confident rows
+        share = np.bincount(level, agrees[mine]) / np.bincount(level)  # of equally confident rows
         right.append(np.concatenate([[0], np.cumsum(share[np.sort(level)])]))
-    largest = max(map(len, right)) - 1
+    sizes = np.array([len(mine) - 1 for mine in right])  # (classes,)
+    if shares is None:
+        steps = [2**power for power in range(int(sizes.max() - 1).bit_length() + 1)]
+        counts = [np.minimum(step, sizes) for step in steps]
+    else:
+        steps = [float(share) for share in shares]
+        counts = [np.maximum(1, np.round(share * sizes)).astype(int) for share in steps]
     rows = []
-    for kept in (2**power for power in range((largest - 1).bit_length() + 1)):
-        sizes = [min(kept, len(mine) - 1) for mine in right]
-        agree = sum(mine[size] for mine, size in zip(right, sizes, strict=True))
-        rows.append((kept, sum(sizes), agree / sum(sizes)))
-    return pd.DataFrame(rows, columns=["kept", "rows", "cluster_accuracy"])
+    for step, count in zip(steps, counts, strict=True):
+        agree = sum(mine[k] for mine, k in zip(right, count, strict=True))
+        rows.append((step, count.sum(), agree / count.sum()))
+    first = "kept" if shares is None else "share"
+    return pd.DataFrame(rows, columns=[first, "rows", "cluster_accuracy"])
 
 
 def mean_reliability(curves) -> pd.DataFrame:
-    """The mean of several seeds' `reliability_curve`: kept, mean, std, seeds.
+    """The mean of several seeds' `reliability_curve`: kept or share, mean, std, seeds.
 
     A curve that ends before the others, because its classes are smaller, stays where it ended.
     """
-    sides = [curve.set_index("kept")["cluster_accuracy"] for curve in curves]
-    values = pd.concat(sides, axis=1).sort_index().ffill()  # (kept, seeds)
+    sides = [curve.set_index(curve.columns[0])["cluster_accuracy"] for curve in curves]
+    values = pd.concat(sides, axis=1).sort_index().ffill()  # (kept or shares, seeds)
     table = pd.DataFrame({"mean": values.mean(axis=1), "std": values.std(axis=1)})
     return table.assign(seeds=len(sides)).reset_index()
+
+
+def agreement(y, labels) -> np.ndarray:
+    """Which rows agree with the true labels under the matching of cluster accuracy, (n,) bool."""
+    y, labels = np.asarray(y), np.asarray(labels)
+    agrees = np.zeros(len(labels), bool)
+    for cluster, name in match_clusters(y, labels).items():
+        agrees |= (labels == cluster) & (y == name)
+    return agrees
+
+
+def calibration_curve(agrees, confidence, bins: int = 10) -> pd.DataFrame:
+    """The share of rows that are right, for rows of similar confidence.
+
+    Args:
+        agrees: (n,) which rows are right, e.g. `agreement`; of several seeds one after the other.
+        confidence: (n,) in 0..1.
+        bins: of equal width between 0 and 1.
+
+    Returns:
+        DataFrame, a row for each bin that holds rows: rows (their number), confidence and right
+        (means over them).
+    """
+    confidence = np.asarray(confidence, dtype=np.float64)
+    place = np.minimum((bins * confidence).astype(int), bins - 1)
+    table = pd.DataFrame({"bin": place, "confidence": confidence, "right": agrees})
+    named = {"rows": ("right", "size"), "confidence": ("confidence", "mean")}
+    return table.groupby("bin").agg(**named, right=("right", "mean")).reset_index(drop=True)

@@ -11,8 +11,15 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from hume_turtle.reporting.methods import evaluated
-from hume_turtle.reporting.names import METRIC_NAMES, family, method_name, with_method_names
+from hume_turtle.reporting.names import (
+    METRIC_NAMES,
+    family,
+    method_name,
+    spaces_name,
+    with_method_names,
+)
 from hume_turtle.reporting.scoreboard import published_name
+from hume_turtle.reporting.style import in_order
 
 COLUMNS = ["dataset", "method", "spaces", "split", "seed", "metric", "value"]
 KEYS = ["method", "spaces", "dataset", "metric"]  # of a number over seeds
@@ -99,18 +106,30 @@ def signed(number: float) -> str:
 
 
 def overview(table, metric: str = "cluster_accuracy") -> pd.DataFrame:
-    """One metric of the benchmark: one row per method and spaces, one column per dataset.
+    """One metric of the benchmark: one row per dataset and method, one column per spaces.
 
     Cells read "mean ± std" in percent, with the reported number behind them where there is one;
-    methods stand in the order of their best mean.
+    datasets stand in their order in the table.
     """
-    chosen = table[table["metric"] == metric].copy()
+    chosen = table[(table["metric"] == metric) & (table["dataset"] != "mean")].copy()
     chosen["cell"] = cells(chosen, "mean", "std", "reported")
-    wide = chosen.pivot(index=["method", "spaces"], columns="dataset", values="cell")
-    order = chosen.groupby(["method", "spaces"])["mean"].mean().sort_values(ascending=False)
-    columns = [name for name in wide.columns if name != "mean"] + ["mean"]
-    wide = wide.reindex(index=order.index, columns=columns).astype(object).fillna("–")
+    wide = chosen.pivot(index=["dataset", "method"], columns="spaces", values="cell")
+    rows = [(d, m) for d in dict.fromkeys(chosen["dataset"]) for m in in_order(chosen["method"])]
+    wide = wide.reindex([row for row in rows if row in wide.index], columns=rising_spaces(chosen))
+    wide = wide.rename(columns=spaces_name).astype(object).fillna("–")
     return with_method_names(wide.reset_index().rename_axis(columns=None))
+
+
+def rising_spaces(frame, value: str = "mean") -> list[str]:
+    """The space combinations: single ones first, and where TURTLE's mean is higher later.
+
+    Args:
+        frame: rows with `method`, `spaces` and the column `value`; where TURTLE was not run, the
+            mean of all methods counts.
+    """
+    turtle = frame[frame["method"] == "turtle"]
+    means = (turtle if len(turtle) else frame).groupby("spaces")[value].mean()
+    return sorted(set(frame["spaces"]), key=lambda s: (s.count("+"), means.get(s, 0.0), s))
 
 
 def dataset_table(

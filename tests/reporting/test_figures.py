@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hume_turtle.reporting.figures.correlation import plot_correlation
 from hume_turtle.reporting.figures.images import plot_clusters
 from hume_turtle.reporting.figures.scores import plot_benchmark, plot_scoreboard, plot_vs_baselines
+from hume_turtle.reporting.figures.selection import plot_selection
 from hume_turtle.reporting.figures.speed import plot_growth
-from hume_turtle.reporting.figures.training import plot_correlation, plot_selection, plot_training
+from hume_turtle.reporting.figures.training import plot_training
 from hume_turtle.reporting.publish import markdown_table, publish, save_figure, save_table
 from hume_turtle.reporting.style import set_style
 
@@ -43,7 +45,8 @@ def clusters():
     rng = np.random.default_rng(0)
     labels = np.array([0] * 9 + [2] * 2)  # class 1 is empty, class 2 has fewer images than shown
     images, confidence = rng.random((11, 8, 8)), rng.random(11)
-    return plot_clusters(images, labels, confidence, np.diag([9, 0, 2]), ["zero", "one", "two"])
+    truth = np.array([0] * 8 + [1] + [2] * 2)  # one image is wrong
+    return plot_clusters(images, truth, labels, confidence, ["zero", "one", "two"])
 
 
 def scoreboard(ours=(np.nan, 81.0, 70.0)):
@@ -75,7 +78,7 @@ def growth(machines=("cpu",)) -> pd.DataFrame:
 
 
 def correlation(objective, accuracy, groups):
-    return plot_correlation(objective, accuracy, groups, xlabel="objective")
+    return plot_correlation(objective, accuracy, groups, xlabel="objective", good=2.5)
 
 
 def selection():
@@ -129,40 +132,43 @@ def test_style_ignores_what_was_set_before():
 def test_benchmark_shows_means_in_percent_and_marks_missing(frame):
     fig = plot_benchmark(frame)
     panels = {ax.get_title(): ax for ax in fig.axes}
-    assert list(panels) == ["a", "b", "a + b"]
-    crosses = [line for line in panels["a"].lines if line.get_marker() == "x"]
+    assert list(panels) == ["digits", "letters"]
+    crosses = [line for line in panels["digits"].lines if line.get_marker() == "x"]
     assert sum(len(line.get_xdata()) for line in crosses) == 1
-    chosen = (frame["metric"] == METRIC) & (frame["method"] == "turtle") & (frame["spaces"] == "b")
-    means = 100 * frame[chosen].groupby("dataset")["value"].mean()
-    dots = next(line for line in panels["b"].lines if line.get_marker() == "o")
+    chosen = (frame["metric"] == METRIC) & (frame["method"] == "turtle")
+    means = 100 * frame[chosen & (frame["dataset"] == "letters")].groupby("spaces")["value"].mean()
+    dots = next(line for line in panels["letters"].lines if line.get_marker() == "o")
     np.testing.assert_allclose(sorted(dots.get_xdata()), sorted(means))
+    rows = [label.get_text() for label in fig.axes[0].get_yticklabels()]
+    assert set(rows[:2]) == {"a", "b"}
+    assert rows[2] == "a + b"
 
 
-def test_growth_has_one_panel_per_axis_and_one_line_per_method_and_hardware():
-    panels = {ax.get_xlabel(): ax for ax in plot_growth(growth(("cpu", "gpu"))).axes}
+def test_growth_has_one_panel_per_axis_and_one_line_per_hardware():
+    labelled = plot_growth(growth(("cpu", "gpu"))).axes
+    panels = {ax.get_xlabel().partition("\n")[0]: ax for ax in labelled}
     assert list(panels) == ["rows n", "dimensions d", "classes C", "batched runs"]
     lines = {line.get_label(): line for line in panels["rows n"].lines}
-    assert list(lines) == ["reference, cpu", "TURTLE, cpu", "reference, gpu", "TURTLE, gpu"]
-    assert lines["TURTLE, cpu"].get_marker() != lines["TURTLE, gpu"].get_marker()
-    np.testing.assert_allclose(lines["reference, cpu"].get_xydata(), [[1, 2], [4, 8], [16, 32]])
+    assert list(lines)[:2] == ["cpu", "gpu"]
+    assert lines["cpu"].get_linestyle() != lines["gpu"].get_linestyle()
+    assert lines["cpu"].get_color() == lines["gpu"].get_color()  # a colour means a method
+    np.testing.assert_allclose(lines["cpu"].get_xydata(), [[1, 4], [4, 4], [16, 4]])
     assert panels["rows n"].get_xscale() == panels["rows n"].get_yscale() == "log"
-    assert len(panels["rows n"].get_yticks())
     assert [text.get_text() for text in panels["classes C"].texts] == ["not measured"]
 
 
-def test_correlation_is_pearsons():
-    x, y = np.array([1.0, 2.0, 4.0, 3.0]), np.array([0.9, 0.7, 0.2, 0.6])
-    title = correlation(x, y, ["x"] * 4).axes[0].get_title()
-    assert f"−{abs(np.corrcoef(x, y)[0, 1]):.2f}" in title
-    assert "too few" in correlation([1, 1], [0.1, 0.2], ["x"] * 2).axes[0].get_title()
+def test_correlation_is_pearsons_and_spearmans():
+    x, y = np.array([1.0, 2.0, 4.0, 3.0]), np.array([0.9, 0.2, 0.7, 0.6])
+    left, right = correlation(x, y, ["x"] * 4).axes
+    assert f"r = −{abs(np.corrcoef(x, y)[0, 1]):.2f}, ρ = −0.20" in left.get_title()
+    assert right.get_title() == "enlarged: 2 labelings, too few for a correlation"
 
 
 def test_selection_rings_the_first_of_the_highest_scores():
     fig = plot_selection(selection())
-    titles = [ax.get_title() for ax in fig.axes]
-    assert [title.partition("\n")[0] for title in titles] == ["digits, a", "digits, a + b"]
-    assert "0.97" in titles[0]  # Pearson's r
-    for ax, chosen in zip(fig.axes, ((90, 60), (60, 30))):
+    titles = [ax.get_title(loc="left").partition(":")[0] for ax in fig.axes]
+    assert titles == ["digits, a", "the highest scores", "digits, a + b", "the highest scores"]
+    for ax, chosen in zip(fig.axes, [(90, 60)] * 2 + [(60, 30)] * 2):
         (ring,) = [dots for dots in ax.collections if "chosen" in dots.get_label()]
         np.testing.assert_allclose(ring.get_offsets(), [chosen])
 
@@ -171,7 +177,10 @@ def test_scoreboard_has_one_line_per_artefact_and_method_of_ours():
     left, right = scoreboard((81.0, 70.0, np.nan)).axes
     names = [label.get_text() for label in left.get_yticklabels()][::-1]
     assert names == ["a: TURTLE, cold start", "b: TURTLE, cold start", "b: not run"]
-    np.testing.assert_allclose(right.collections[0].get_offsets(), [[1, 2], [-10, 1]])
+    met, missed, not_run = (dots.get_offsets() for dots in right.collections)
+    np.testing.assert_allclose(met, [[1, 2]])
+    np.testing.assert_allclose(missed, [[-10, 1]])
+    assert not len(not_run)
 
 
 def test_tables(tmp_path):

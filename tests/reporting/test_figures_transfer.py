@@ -110,29 +110,25 @@ def test_a_figure_without_data_says_so(name):
 
 
 def test_benchmark_sorts_datasets_and_marks_missing_cells():
-    above, below = plot_transfer_benchmark(table(), COLUMNS).axes
-    assert [label.get_text() for label in below.get_xticklabels()] == [
-        "pets",
-        "cars",
-        "dtd",
-        "mean",
-    ]
-    assert [label.get_text() for label in below.get_yticklabels()] == [
-        "dinov2",
-        "clip-vit-l-14 + dinov2",
-    ]
-    cells = [text.get_text() for text in below.texts]
-    assert cells == ["85.0", "55.0", "90.0", "60.0", "75.0"]  # dtd was not run
-    labels = above.get_legend_handles_labels()[1]
+    left, right = plot_transfer_benchmark(table(), COLUMNS).axes
+    rows = [label.get_text() for label in left.get_yticklabels()]
+    assert rows == ["pets", "cars", "dtd", "mean"]
+    assert left.get_ylim()[0] > left.get_ylim()[1]  # the first row is on top
+    names = [label.get_text() for label in right.get_xticklabels()]
+    assert names == ["dinov2", "clip-vit-l-14 + dinov2"]
+    cells = [text.get_text() for text in right.texts]
+    assert cells == ["85.0", "90.0", "55.0", "60.0", "75.0"]
+    assert len(right.lines) == 3  # a slash each: dtd was not run, and one space has no mean
+    labels = left.get_legend_handles_labels()[1]
     assert set(labels) == {"k-means", "one", "turtle", "reported, turtle"}
-    (diamonds,) = [line for line in above.lines if line.get_marker() == "d"]
-    assert diamonds.get_ydata().tolist()[:3] == [70, 70, 70]
+    (diamonds,) = [line for line in left.lines if line.get_marker() == "d"]
+    assert diamonds.get_xdata().tolist()[:3] == [70, 70, 70]
 
 
 def test_a_column_that_was_not_run_says_so():
     columns = {**COLUMNS, "hume moco + dino": ("hume", "moco+dino")}
-    above = plot_transfer_benchmark(table(), columns).axes[0]
-    assert "hume moco + dino: not run" in above.get_legend_handles_labels()[1]
+    left = plot_transfer_benchmark(table(), columns).axes[0]
+    assert "hume moco + dino: not run" in left.get_legend_handles_labels()[1]
 
 
 def test_vs_zeroshot_has_one_bar_per_dataset_and_counts_those_ahead():
@@ -147,11 +143,12 @@ def test_vs_zeroshot_has_one_bar_per_dataset_and_counts_those_ahead():
 
 def test_architectures_joins_no_line_between_families():
     (ax,) = plot_architectures(sizes()).axes
-    lengths = [len(line.get_xdata()) for line in ax.lines if line.get_linestyle() == "-"]
-    assert lengths == [2, 1] * 3
+    lines = [line for line in ax.lines if line.get_linestyle() in ("-", "--")]
+    assert [len(line.get_xdata()) for line in lines] == [2, 1] * 3
     assert "26 datasets" in ax.get_ylabel()
-    colours = {line.get_color() for line in ax.lines if line.get_linestyle() == "-"}
-    assert len(colours) == 3
+    assert len({line.get_color() for line in lines}) == 2  # TURTLE's, with and without a second
+    looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}
+    assert len(looks) == 3
 
 
 def test_vs_probe_gives_pearsons_r_and_names_every_point():

@@ -15,6 +15,7 @@ from hume_turtle.reporting.tables import (
     dataset_table,
     overview,
     reliability_overview,
+    rising_spaces,
     vs_baselines_table,
 )
 
@@ -59,19 +60,21 @@ def test_the_mean_is_over_all_datasets_or_missing():
     assert means["mean"].item() == pytest.approx((98.5 + 90.0) / 2)
 
 
-def test_overview_has_one_column_per_dataset_and_dashes_for_what_is_missing():
-    shown = overview(benchmark_table(SCORES, NUMBERS))
-    assert shown.columns.tolist() == ["method", "spaces", "cifar10", "pets", "mean"]
-    assert shown["method"].tolist() == ["TURTLE", "k-means"]
-    assert shown.loc[0, "cifar10"] == "98.5 ± 0.7 (reported 99.5)"
-    assert shown.loc[1].tolist()[2:] == ["–", "70.0", "–"]
+def test_overview_has_one_column_per_spaces_and_dashes_for_what_is_missing():
+    other = SCORES[SCORES["method"] == "k-means"].assign(spaces="pixels")
+    shown = overview(benchmark_table(pd.concat([SCORES, other]), NUMBERS))
+    pair = PAIR.replace("+", " + ")
+    assert shown.columns.tolist() == ["dataset", "method", "pixels", pair]
+    assert shown["method"].tolist() == ["TURTLE", "TURTLE", "k-means"]
+    assert shown.loc[0].tolist() == ["cifar10", "TURTLE", "–", "98.5 ± 0.7 (reported 99.5)"]
+    assert shown.loc[2].tolist() == ["pets", "k-means", "70.0", "70.0"]
 
 
-def test_overview_without_a_single_complete_method_has_an_empty_mean():
-    partial = SCORES[SCORES["method"] == "k-means"].assign(dataset="a")
-    other = partial.assign(dataset="b", method="hume")
-    shown = overview(benchmark_table(pd.concat([partial, other]), NUMBERS))
-    assert (shown["mean"] == "–").all()
+def test_spaces_rise_with_turtles_mean_and_single_ones_come_first():
+    rows = [("turtle", "b", 0.5), ("turtle", "a", 0.7), ("turtle", "a+b", 0.1)]
+    frame = pd.DataFrame([*rows, ("k-means", "b", 0.9)], columns=["method", "spaces", "mean"])
+    assert rising_spaces(frame) == ["b", "a", "a+b"]
+    assert rising_spaces(frame.assign(method="k-means")) == ["a", "b", "a+b"]  # b: 0.5 and 0.9
 
 
 def test_vs_baselines_puts_seconds_beside_accuracy_where_measured():
