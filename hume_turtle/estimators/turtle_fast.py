@@ -171,7 +171,7 @@ def lowest(loss: Tensor, kept: int) -> Tensor:
 
 def log_shares(prior: Sequence[float], device: torch.device) -> Tensor:
     """log π of known shares (C,), which need not sum to one."""
-    shares = torch.as_tensor(prior, dtype=torch.float32, device=device)
+    shares = torch.tensor([float(share) for share in prior], device=device)
     return (shares / shares.sum()).log()
 
 
