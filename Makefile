@@ -30,7 +30,7 @@ ifneq ($(HEALTHY)$(LATEST),yes)
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help repro test bench lab lint clean
+.PHONY: help repro test bench lab lint site clean
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -56,9 +56,15 @@ lint: $(STAMP)  ## check the style
 	@ruff --version >/dev/null 2>&1 || python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	ruff check .
 
-clean:  ## remove the environment and tool caches; results and DVC's cache stay
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache
-	find hume_turtle tests -name __pycache__ -prune -exec rm -rf {} +
+site: $(STAMP)  ## build the web pages: executed notebooks, tables, figures and docs/
+	@$(VENV)/bin/python -c "import latex2mathml, myst_nb, sphinx_book_theme" 2>/dev/null || \
+	  $(PIP) install --quiet -c constraints.txt -e ".[site]"
+	$(VENV)/bin/python docs/site/build.py
+	@echo "Pages: docs/_build/html/index.html"
+
+clean:  ## remove the environment, the web pages and tool caches; results and DVC's cache stay
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache docs/_build
+	find docs hume_turtle tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
 	@test "$(HEALTHY)" = yes || { test -n "$(PYTHON)" && $(PYTHON) -c "$(ALLOWED)" 2>/dev/null; } || { \

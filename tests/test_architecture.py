@@ -1,4 +1,4 @@
-"""The house: which package may import which. The picture is in the README."""
+"""The house: which package may import which. The table is in docs/what-is-where.md."""
 
 import ast
 from pathlib import Path

@@ -175,7 +175,7 @@ def test_bad_settings_are_refused(settings, words):
 
 def test_a_list_of_shares_survives_saving_and_batching(unbalanced, tmp_path):
     rows, _ = unbalanced
-    model = Turtle(3, class_prior=np.array([8, 2, 1]), recipe="fast")
+    model = Turtle(3, class_prior=np.array([1, 2, 8])[::-1], recipe="fast")
     both = model.fit_many(rows, [{"gamma": 10.0}, {"gamma": 3.0}])
     both[0].save(tmp_path / "model.npz")
     assert Turtle.load(tmp_path / "model.npz").class_prior == [8, 2, 1]
