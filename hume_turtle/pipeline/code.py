@@ -34,8 +34,9 @@ def run(suite: Settings) -> None:
         text = versions + digests([RUNTIME, f"hume_turtle.pipeline.{stage}"])
         (folder / stage).write_text(text, encoding="utf-8")
     for name in suite.params["notebooks"]:
-        code = notebook_code(suite.root / "notebooks" / f"{name}.ipynb")
-        text = versions + digests([RUNTIME, "hume_turtle.pipeline.notebooks", *imported(code)])
+        path = suite.root / "notebooks" / f"{name}.ipynb"
+        modules = [RUNTIME, "hume_turtle.pipeline.notebooks", *imported(notebook_code(path))]
+        text = versions + f"{file_sha256(path)}  {path.name}\n" + digests(modules)
         (folder / name).write_text(text, encoding="utf-8")
 
 

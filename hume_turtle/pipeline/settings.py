@@ -23,7 +23,7 @@ STAGES = {  # and the list in params.yaml that a stage takes one item of
     "fit": "datasets",
     "select": None,
     "baselines": "datasets",
-    "notebooks": "notebooks",
+    "notebooks": None,
     "report": None,
 }
 KEYS = {  # what params.yaml may hold; a section that is not named here may hold anything

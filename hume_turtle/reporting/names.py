@@ -13,6 +13,7 @@ METHOD_NAMES = {  # as the papers write them
     "twist": "TWIST",
     "self-classifier": "Self-classifier",
 }
+RUN_METHODS = tuple(METHOD_NAMES)[:5]  # by this project; they have the first five colours
 VARIANT_NAMES = {"cold": "cold start", "warm": "warm start"}  # others are named as they are
 REMATCHED = "-rematched"  # ends the keys of votes whose classes are matched on the evaluated rows
 METRIC_NAMES = {"cluster_accuracy": "ACC", "ari": "ARI", "nmi": "NMI"}
@@ -21,6 +22,12 @@ METRIC_NAMES = {"cluster_accuracy": "ACC", "ari": "ARI", "nmi": "NMI"}
 def family(key: str) -> str:
     """The method that a key is a variant of: "turtle" for "turtle-cold"; else the key itself."""
     return next((name for name in METHOD_NAMES if f"{key}-".startswith(f"{name}-")), key)
+
+
+def in_order(methods) -> list[str]:
+    """The distinct methods: those of this project first, others by name."""
+    present = set(methods)
+    return [m for m in RUN_METHODS if m in present] + sorted(present - set(RUN_METHODS))
 
 
 def method_name(key: str) -> str:

@@ -22,7 +22,6 @@ from jupyter_client.kernelspec import KernelSpec
 from nbformat import NotebookNode
 from papermill.parameterize import parameterize_notebook
 
-from hume_turtle.reporting.explore import HEADLESS
 from hume_turtle.storage.files import atomic_write
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # <Axes at 0x7f...> differs from run to run
@@ -37,6 +36,7 @@ def execute_notebook(
     source: str | Path,
     destination: str | Path,
     parameters: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Path:
     """Execute a notebook and write it, normalised, to its place.
 
@@ -48,6 +48,7 @@ def execute_notebook(
         source: the notebook; outputs it may hold are ignored.
         destination: where the executed notebook goes; its folder is made.
         parameters: values of plain JSON types for names in the `parameters` cell.
+        environment: variables of the kernel, besides those of this process.
 
     Raises:
         ValueError: no notebook there, or an unknown parameter; nothing has run then.
@@ -60,7 +61,7 @@ def execute_notebook(
     with tempfile.TemporaryDirectory() as folder:
         executed = Path(folder, "executed.ipynb")
         try:
-            result = run_cells(notebook, source.name, executed)
+            result = run_cells(notebook, source.name, executed, environment or {})
         except NotebookError as error:
             if not executed.exists():  # the kernel died
                 raise
@@ -100,7 +101,9 @@ def read_source(source: str | Path, parameters: Mapping[str, Any]) -> NotebookNo
     return normalise(notebook)
 
 
-def run_cells(notebook: NotebookNode, name: str, executed: Path) -> NotebookNode:
+def run_cells(
+    notebook: NotebookNode, name: str, executed: Path, environment: Mapping[str, str]
+) -> NotebookNode:
     """Run all cells in a kernel of their own; papermill leaves the result at `executed`, too."""
     started = [0]  # positions of the cells that began to run
 
@@ -117,7 +120,7 @@ def run_cells(notebook: NotebookNode, name: str, executed: Path) -> NotebookNode
             str(source),
             str(executed),
             kernel_name="python3",
-            kernel_manager_class=_kernel_manager_class(executed.parent),
+            kernel_manager_class=_kernel_manager_class(executed.parent, environment),
             on_cell_start=lambda cell, cell_index: started.append(cell_index),
             coalesce_streams=True,
             record_timing=False,
@@ -135,14 +138,14 @@ def run_cells(notebook: NotebookNode, name: str, executed: Path) -> NotebookNode
     return result
 
 
-def _kernel_manager_class(folder: Path) -> type:
+def _kernel_manager_class(folder: Path, variables: Mapping[str, str]) -> type:
     """A kernel manager that knows one kernel: this interpreter, with settings of nobody's home."""
     environment = {
         "IPYTHONDIR": str(folder / "ipython"),  # no profile or start-up files of the user's
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # Agg would show no figures
-        HEADLESS: "1",
         "PYTHONHASHSEED": "0",
         "TQDM_DISABLE": "1",
+        **variables,
     }
     spec = KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]), env=environment)
 

@@ -12,14 +12,12 @@ import seaborn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hume_turtle.reporting.names import METHOD_NAMES, family
+from hume_turtle.reporting.names import RUN_METHODS, family
 
 # Okabe and Ito's colours, told apart with any colour vision. A colour means a method, the same
 # everywhere, and nothing else: classes, spaces and quantities are told apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-# Those that this project runs; they have the first five colours.
-RUN_METHODS = tuple(METHOD_NAMES)[:5]
 GREY, DARK, RULE = "#8C8C8C", "#222222", "#E6E6E6"
 HALF, FULL = 3.4, 7.0  # inches: half a page's width, and a whole one; figures are made at this size
 # Lines that are no methods, and points of two classes (of more, images or numbers say which).
@@ -65,12 +63,6 @@ def method_look(method: str) -> dict[str, str]:
     known = method in RUN_METHODS
     index = RUN_METHODS.index(method) if known else 5 + sum(map(ord, method)) % 2
     return {"color": COLOURS[index], "marker": MARKERS[index]}
-
-
-def in_order(methods) -> list[str]:
-    """The distinct methods: those of this project first, others by name."""
-    present = set(methods)
-    return [m for m in RUN_METHODS if m in present] + sorted(present - set(RUN_METHODS))
 
 
 def left_edge(percent: pd.Series) -> float:

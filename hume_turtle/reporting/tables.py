@@ -14,12 +14,12 @@ from hume_turtle.reporting.methods import evaluated
 from hume_turtle.reporting.names import (
     METRIC_NAMES,
     family,
+    in_order,
     method_name,
     spaces_name,
     with_method_names,
 )
 from hume_turtle.reporting.scoreboard import published_name
-from hume_turtle.reporting.style import in_order
 
 COLUMNS = ["dataset", "method", "spaces", "split", "seed", "metric", "value"]
 KEYS = ["method", "spaces", "dataset", "metric"]  # of a number over seeds

@@ -166,8 +166,8 @@ def test_every_stage_depends_on_its_digests_and_on_no_module():
     assert stages.keys() == STAGES.keys()
     for name, stage in stages.items():
         assert not any(dep.endswith(".py") for dep in stage["deps"])
-        item = "${item.notebook}" if name == "notebooks" else name
-        assert name == "code" or f"${{root}}/data/${{suite}}/code/{item}" in stage["deps"]
+        item = "" if name == "notebooks" else f"/{name}"
+        assert name == "code" or f"${{root}}/data/${{suite}}/code{item}" in stage["deps"]
     listed = {Path(dep).stem for dep in stages["code"]["deps"] if dep.endswith(".ipynb")}
     assert listed == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert len((ROOT / "dvc.yaml").read_text().splitlines()) < 130

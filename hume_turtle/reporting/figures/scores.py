@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from hume_turtle.reporting.names import method_name, spaces_name
+from hume_turtle.reporting.names import in_order, method_name, spaces_name
 from hume_turtle.reporting.style import (
     DARK,
     FULL,
@@ -18,7 +18,6 @@ from hume_turtle.reporting.style import (
     HALF,
     MARKERS,
     RULE,
-    in_order,
     left_edge,
     legend_above,
     legend_entry,

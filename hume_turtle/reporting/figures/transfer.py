@@ -13,7 +13,7 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from hume_turtle.reporting.names import method_name, spaces_name
+from hume_turtle.reporting.names import in_order, method_name, spaces_name
 from hume_turtle.reporting.spaces import spaces_order
 from hume_turtle.reporting.style import (
     DARK,
@@ -22,7 +22,6 @@ from hume_turtle.reporting.style import (
     HALF,
     MARKERS,
     RULE,
-    in_order,
     left_edge,
     legend_above,
     method_look,
