@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from hashlib import sha256
+from pathlib import Path
 
 from hume_turtle.pipeline.parallel import in_parallel
 from hume_turtle.pipeline.settings import Settings, fresh_folder
@@ -70,6 +71,6 @@ def execute(suite: Settings, name: str, inputs: dict) -> None:
         file.write(json.dumps(inputs, indent=1) + "\n")
 
 
-def record_path(suite: Settings, name: str):
+def record_path(suite: Settings, name: str) -> Path:
     """Not beside the result: DVC would take it for a changed one, and publish it again."""
     return suite.data / "parts" / "notebooks" / f"{name}.json"
