@@ -32,14 +32,14 @@ def test_help_and_parsing_import_nothing_heavy():
 
 
 def test_a_stage_takes_an_item_of_its_list_in_params(suite, capsys):
-    for stage in (["baselines", "nosuch"], ["notebooks", "nosuch"], ["fit"], ["select", "digits"]):
+    for stage in (["baselines", "nosuch"], ["notebooks", "07"], ["fit"], ["select", "digits"]):
         assert main(["stage", *stage]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == (
         "hume-turtle stage: nosuch is not one of the datasets in params.yaml: "
         "digits, coloured-digits, unbalanced-digits"
     )
-    assert "nosuch is not one of the notebooks" in lines[1]
+    assert lines[1] == "hume-turtle stage: notebooks takes no further argument"
     assert "fit needs one of the datasets" in lines[2]
     assert lines[3] == "hume-turtle stage: select takes no further argument"
     assert not (suite.parent / "data").exists()

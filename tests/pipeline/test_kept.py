@@ -98,9 +98,9 @@ def fitted(monkeypatch) -> Counter:
     for kind in (Turtle, Hume):
         before = kind.fit_many
 
-        def counted(self, spaces, settings, before=before):
+        def counted(self, spaces, settings, before=before, **options):
             counts[type(self).__name__] += len(settings) * getattr(self, "n_runs", 1)
-            return before(self, spaces, settings)
+            return before(self, spaces, settings, **options)
 
         monkeypatch.setattr(kind, "fit_many", counted)
     return counts
