@@ -11,7 +11,7 @@ PYTHON  ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pyth
              $(shell $(p) -c "$(ALLOWED)" >/dev/null 2>&1 && echo $(p))))
 
 # What a suite's processes need besides, runtime.py sets.
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MPLBACKEND := Agg
 export OMP_WAIT_POLICY := passive
 export DVC_NO_ANALYTICS := 1

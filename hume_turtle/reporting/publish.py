@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase, SubFigure
 
 from hume_turtle.storage.files import atomic_write
 
@@ -19,6 +20,7 @@ KINDS = (".png", ".svg", ".csv", ".md")
 def save_figure(fig: Figure, folder: str | Path, name: str) -> list[Path]:
     """Write `<folder>/<name>.png` and `.svg`; the same figure gives the same bytes."""
     paths = [Path(folder, f"{name}.png"), Path(folder, f"{name}.svg")]
+    _settle(fig)
     # Else SVG ids differ from run to run, and text where the font is missing.
     settings = {"svg.hashsalt": "hume-turtle", "svg.fonttype": "path"}
     for path in paths:
@@ -27,6 +29,27 @@ def save_figure(fig: Figure, folder: str | Path, name: str) -> list[Path]:
         with matplotlib.rc_context(settings), atomic_write(path) as file:
             fig.savefig(file, format=kind, dpi=DPI, metadata=metadata, bbox_inches="tight")
     return paths
+
+
+def _settle(fig: Figure) -> None:
+    """Lay a figure out once, and round where its parts are.
+
+    The layout's solver orders its sums by addresses in memory, so the last bits of places differ
+    from run to run, and with them the SVG's ids.
+    """
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    for part in _subfigures(fig):
+        part.bbox_relative.set_points(part.bbox_relative.get_points().round(9))
+    for ax in fig.axes:
+        ax.set_position(np.round(ax.get_position(original=True).bounds, 9))
+
+
+def _subfigures(fig: FigureBase) -> Iterator[SubFigure]:
+    """All parts of a figure, at every depth."""
+    for part in fig.subfigs:
+        yield part
+        yield from _subfigures(part)
 
 
 def save_table(

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from hume_turtle.reporting.names import RUN_METHODS, family
 
@@ -112,8 +112,8 @@ def legend_entry(label: str, color: str, marker: str, **options) -> Line2D:
     return Line2D([], [], linestyle="", label=label, **look)
 
 
-def pearson(x: np.ndarray, y: np.ndarray, what: str) -> str:
-    """Pearson's correlation of points (n,) as a title; fewer than three distinct ones have none."""
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return f"{len(x)} {what}, too few for a correlation"
-    return f"Pearson's r = {np.corrcoef(x, y)[0, 1]:.2f}".replace("-", "−") + f", {len(x)} {what}"
+def plain_ticks(axis, values: Sequence[float], scale: float = 1) -> None:
+    """Ticks of an axis at these values alone, written as plain numbers, times `scale`."""
+    axis.set_major_locator(FixedLocator(list(values)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{scale * value:g}")

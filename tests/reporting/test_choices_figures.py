@@ -68,7 +68,7 @@ def choice() -> NumberOfClasses:
 
 
 def test_number_of_classes_rings_the_choice_in_every_panel(choice):
-    fig = plot_number_of_classes({"one": choice, "two": choice}, truth=4)
+    fig = plot_number_of_classes({"one": choice.table(), "two": choice.table()}, truth=4)
     assert len(fig.axes) == 4
     for ax, height in zip(fig.axes, (1, 1, 0.9, 0.9)):  # percent above, the index below
         lines = {line.get_label(): line for line in ax.lines}
@@ -76,6 +76,14 @@ def test_number_of_classes_rings_the_choice_in_every_panel(choice):
         assert lines["true number, for the reader only"].get_xdata()[0] == 4
         assert ax.get_ylim()[0] == 0
         assert ax.get_ylim()[1] > lines["measured"].get_ydata().max()
+    assert [ax.get_title() for ax in fig.axes[:2]] == ["one", "two"]
+
+
+def test_number_of_classes_of_one_table_has_no_title_and_of_own_data_no_true_number(choice):
+    share, agreement = plot_number_of_classes({"one": choice.table()}).axes
+    assert share.get_title() == ""
+    np.testing.assert_allclose(share.lines[0].get_ydata(), [4, 4, 4])  # the trend, in percent
+    assert {line.get_label() for line in agreement.lines} == {"measured", "chosen, without labels"}
 
 
 def test_gains_have_a_dot_for_each_case_and_say_where_a_class_is_lost():

@@ -118,6 +118,20 @@ def test_every_figure_has_the_same_bytes_twice(name, frame, tmp_path):
     assert b"<svg" in written[0][1]
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_layouts_last_bits_do_not_show_in_the_files(nested, tmp_path):
+    def saved(name, shift):
+        fig = matplotlib.figure.Figure(figsize=(3, 2))
+        part = fig.subfigures(1, 2)[1] if nested else fig
+        if nested:
+            part.bbox_relative.set_points(part.bbox_relative.get_points() + shift)
+        part.add_axes((0.2 + shift, 0.3, 0.7, 0.6)).plot([0, 1], [0, 1])
+        return [path.read_bytes() for path in save_figure(fig, tmp_path / name, "line")]
+
+    assert saved("as it is", 0) == saved("shifted", 1e-15)
+    assert saved("as it is", 0) != saved("shifted", 1e-3)
+
+
 def test_style_ignores_what_was_set_before():
     matplotlib.rcParams.update({"font.family": "serif", "lines.linewidth": 9})
     set_style()

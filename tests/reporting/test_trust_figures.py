@@ -16,7 +16,6 @@ from hume_turtle.evaluation.reliability import (
 from hume_turtle.reporting.figures.hume import plot_reliable
 from hume_turtle.reporting.figures.trust import (
     plot_calibration,
-    plot_choice,
     plot_learning_curve,
     plot_signs,
 )
@@ -133,13 +132,3 @@ def test_signs_have_the_rank_correlation():
     assert left.get_title() == "Spearman's correlation 1.00"
     assert right.get_title() == "Spearman's correlation −1.00"
     assert right.get_xlabel() == "falls (%)"
-
-
-@pytest.mark.usefixtures("style")
-def test_the_chosen_number_is_marked_in_both_panels():
-    curve = pd.DataFrame({"n_classes": [2, 3, 4], "unexplained": [0.1, 0.02, 0.2]})
-    curve = curve.assign(trend=[0.1, 0.15, 0.2], agreement=[0.5, 0.9, 0.6])
-    left, right = plot_choice(curve, 3).axes
-    for ax in (left, right):
-        assert ax.lines[-1].get_xdata() == [3, 3]
-    np.testing.assert_allclose(left.lines[1].get_ydata(), [10, 2, 20])

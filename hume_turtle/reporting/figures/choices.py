@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from hume_turtle.reporting.names import method_name
 from hume_turtle.reporting.style import (
@@ -21,41 +19,45 @@ from hume_turtle.reporting.style import (
     legend_entry,
     method_look,
     panels,
+    plain_ticks,
 )
-
-if TYPE_CHECKING:
-    from hume_turtle.estimators.number_of_classes import NumberOfClasses
 
 DASHES = ((0, (1, 1.5)), "-.", (0, (5, 2)), (0, (9, 1.5)))  # of fixed γ, the largest first
 
 
-def plot_number_of_classes(choices: Mapping[str, NumberOfClasses], truth: int) -> Figure:
+def plot_number_of_classes(tables: Mapping[str, pd.DataFrame], truth: int | None = None) -> Figure:
     """The unexplained share over the number of classes with its trend, and the agreement of halves.
 
-    One column of panels for each entry of `choices`. A ring marks the chosen number; a dotted line
-    marks `truth`, the number of true classes, for the reader only.
+    One column of panels for each table. A ring marks the chosen number, that of the deepest dip;
+    a dotted line marks `truth`, the number of true classes, where there is one.
+
+    Args:
+        tables: title -> `NumberOfClasses.table()`.
     """
-    fig, axes = panels(2 * len(choices), (FULL, 3.9), len(choices), sharex=True, sharey="row")
-    for column, (name, choice) in enumerate(choices.items()):
-        share, agreement = axes[column], axes[column + len(choices)]
-        share.plot(choice.candidates, 100 * choice.trend, color=GREY, linestyle="--", label="trend")
-        for ax, values in ((share, 100 * choice.unexplained), (agreement, choice.agreement)):
-            at = int(np.flatnonzero(choice.candidates == choice.chosen)[0])
-            ax.plot(choice.candidates, values, color=DARK, marker="o", label="measured")
-            ring = {"markersize": 9, "linestyle": "", "color": DARK, "fillstyle": "none"}
-            ax.plot(choice.chosen, values[at], marker="o", label="chosen, without labels", **ring)
-            look = {"color": GREY, "linestyle": ":", "zorder": 0}
-            ax.axvline(truth, **look, label="true number, for the reader only")
+    count = len(tables)
+    shared = {"sharex": True, "sharey": "row"}
+    fig, axes = panels(2 * count, (min(FULL, HALF * count), 3.9), count, **shared)
+    for (title, table), share, agreement in zip(tables.items(), axes[:count], axes[count:]):
+        numbers, at = table["n_classes"].to_numpy(), int(table["dip"].argmax())
+        share.plot(numbers, 100 * table["trend"], color=GREY, linestyle="--", label="trend")
+        for ax, values in ((share, 100 * table["unexplained"]), (agreement, table["agreement"])):
+            ax.plot(numbers, values, color=DARK, marker="o", label="measured")
+            ring = {"marker": "o", "markersize": 9, "linestyle": "", "fillstyle": "none"}
+            ring |= {"color": DARK, "label": "chosen, without labels"}
+            ax.plot(numbers[at], values.iloc[at], **ring)
+            if truth is not None:
+                look = {"color": GREY, "linestyle": ":", "zorder": 0}
+                ax.axvline(truth, **look, label="true number, for the reader only")
             ax.xaxis.grid(False)
-        share.set_title(name)
+        share.set_title(title if count > 1 else "")
         agreement.set(xlabel="number of classes C")
-    numbers = np.unique(np.concatenate([choice.candidates for choice in choices.values()]))
-    highest = max(max(each.unexplained.max(), each.trend.max()) for each in choices.values())
-    axes[0].set(xticks=numbers, ylim=(0, 108 * highest))
+    numbers = np.unique(np.concatenate([table["n_classes"] for table in tables.values()]))
+    highest = max(table[["unexplained", "trend"]].max(axis=None) for table in tables.values())
+    axes[0].set(xticks=numbers[:: 1 + len(numbers) // 16], ylim=(0, 108 * highest))
     axes[-1].set_ylim(0, 1.05)
     axes[0].set_ylabel("unexplained share\non other rows (%)")
-    axes[len(choices)].set_ylabel("agreement of halves\n(adjusted Rand index)")
-    legend_above(fig)
+    axes[count].set_ylabel("agreement of halves\n(adjusted Rand index)")
+    legend_above(fig, ncols=2 + count)
     return fig
 
 
@@ -80,7 +82,7 @@ def plot_gains(frame: pd.DataFrame, limits: Mapping[str, float]) -> Figure:
         ax.grid(axis="y", visible=False)
         if max(known) > 10:
             ax.set(xscale="log", xlim=(0.7 * min(known), 1.5 * max(known)))
-            _plain(ax.xaxis, (1, 2, 5, 10, 20, 50, 100))
+            plain_ticks(ax.xaxis, (1, 2, 5, 10, 20, 50, 100))
     axes[0].set_yticks(at, frame["case"])
     return fig
 
@@ -113,11 +115,11 @@ def plot_imbalance(frame: pd.DataFrame) -> Figure:
                 end[name] = part["mean"].iloc[-1], look["color"]
     for ax in axes:
         ax.set(xscale="log", xlabel="size of the largest class by that of the smallest")
-        _plain(ax.xaxis, sorted(set(frame["ratio"])))
+        plain_ticks(ax.xaxis, sorted(set(frame["ratio"])))
         ax.set_xlim(min(frame["ratio"]) / 1.15, 1.15 * max(frame["ratio"]))
     axes[0].set_ylabel("cluster accuracy (%)")
     axes[1].set(yscale="log", ylabel="unexplained share CE / H (%),\nwithout labels")
-    _plain(axes[1].yaxis, (0.1, 0.2, 0.5, 1, 2, 5, 10))
+    plain_ticks(axes[1].yaxis, (0.1, 0.2, 0.5, 1, 2, 5, 10))
     for ax, end in zip(axes, ends):
         _name_ends(ax, end)
     entries = [
@@ -162,10 +164,3 @@ def plot_confusions(tables: Mapping[str, np.ndarray], class_names: Sequence[str]
         ax.grid(False)
     axes[0].set_ylabel("found class")
     return fig
-
-
-def _plain(axis, values) -> None:
-    """Ticks of a logarithmic axis at these values, written as plain numbers."""
-    axis.set_major_locator(FixedLocator(list(values)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter("{x:g}")

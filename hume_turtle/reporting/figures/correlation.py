@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import pearsonr, spearmanr
 
 from hume_turtle.reporting.names import METHOD_NAMES, family, method_name
 from hume_turtle.reporting.style import DARK, FULL, GREY, RULE, legend_above, method_look, panels
@@ -15,18 +16,9 @@ MADE_SHADES = (DARK, GREY)
 
 def pearson_and_spearman(x, y) -> tuple[float, float]:
     """Pearson's r and Spearman's ρ of points (m,); NaN where there are too few distinct ones."""
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return np.nan, np.nan
-    r = np.corrcoef(x, y)[0, 1]
-    return r, np.corrcoef(_ranks(x), _ranks(y))[0, 1]
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0, equal values sharing the mean of theirs."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return (last - (count + 1) / 2)[place]
+    return float(pearsonr(x, y).statistic), float(spearmanr(x, y).statistic)
 
 
 def plot_correlation(objective, accuracy, groups, *, xlabel: str, good: float) -> Figure:

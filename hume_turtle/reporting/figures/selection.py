@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import pearsonr, spearmanr
 
+from hume_turtle.reporting.figures.correlation import pearson_and_spearman
 from hume_turtle.reporting.names import spaces_name
 from hume_turtle.reporting.style import (
     DARK,
@@ -55,10 +55,10 @@ def plot_selection(frame: pd.DataFrame) -> Figure:
 
 def correlations(score, accuracy) -> str:
     """Spearman's and Pearson's correlation of (m,) and (m,), in words."""
-    if len(score) < 3 or np.ptp(score) == 0 or np.ptp(accuracy) == 0:
+    r, rho = pearson_and_spearman(score, accuracy)
+    if np.isnan(r):
         return f"{len(score)} fits, too few for a correlation"
-    rank, line = spearmanr(score, accuracy).statistic, pearsonr(score, accuracy).statistic
-    return f"Spearman's ρ = {rank:.2f}, Pearson's r = {line:.2f}".replace("-", "−")
+    return f"Spearman's ρ = {rho:.2f}, Pearson's r = {r:.2f}".replace("-", "−")
 
 
 def misjudged(score: np.ndarray, accuracy: np.ndarray) -> tuple[int, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from hume_turtle.reporting.style import (
     FULL,
@@ -14,6 +13,7 @@ from hume_turtle.reporting.style import (
     method_look,
     note,
     panels,
+    plain_ticks,
 )
 
 AXES = {"n": "rows n", "d": "dimensions d", "C": "classes C", "runs": "batched runs"}
@@ -73,9 +73,5 @@ def _set_growth_axis(ax, axis: str, label: str, rows: pd.DataFrame) -> None:
         return
     ax.axhline(1, color=GREY, linewidth=0.8)
     ax.set(xscale="log", yscale="log")
-    ax.xaxis.set_major_locator(FixedLocator(sorted(set(rows["value"]))))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_major_locator(FixedLocator([2.0**k for k in range(-4, 11)]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    for side in (ax.xaxis, ax.yaxis):
-        side.set_minor_locator(NullLocator())
+    plain_ticks(ax.xaxis, sorted(set(rows["value"])))
+    plain_ticks(ax.yaxis, [2.0**k for k in range(-4, 11)])

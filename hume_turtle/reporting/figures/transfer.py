@@ -13,6 +13,7 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
+from hume_turtle.reporting.figures.correlation import pearson_and_spearman
 from hume_turtle.reporting.names import in_order, method_name, spaces_name
 from hume_turtle.reporting.spaces import spaces_order
 from hume_turtle.reporting.style import (
@@ -27,7 +28,6 @@ from hume_turtle.reporting.style import (
     method_look,
     nothing_to_show,
     panels,
-    pearson,
 )
 from hume_turtle.reporting.tables import signed
 
@@ -191,8 +191,10 @@ def plot_vs_probe(comparisons: Mapping[str, pd.DataFrame]) -> Figure:
         ax.set(xlim=(low, 102), ylim=(low, 102))
         ax.set(xlabel="linear probe, accuracy (%)")
         x, y = frame["second"].to_numpy(), frame["first"].to_numpy()
-        result = pearson(x, y, "datasets") if len(frame) else "not run"
-        ax.set_title(f"{title}\n{result}")
+        r, _ = pearson_and_spearman(x, y)
+        known = f"Pearson's r = {r:.2f}" if np.isfinite(r) else "too few for a correlation"
+        result = f"{known}, {len(frame)} datasets" if len(frame) else "not run"
+        ax.set_title(f"{title}\n{result}".replace("-", "−"))
         look = {"color": method_look("turtle")["color"], "edgecolor": "white", "linewidth": 0.5}
         ax.scatter(x, y, s=18, zorder=3, **look)
         _label_points(ax, frame)

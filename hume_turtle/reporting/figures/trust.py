@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from hume_turtle.reporting.names import method_name, spaces_name
 from hume_turtle.reporting.style import (
@@ -20,6 +19,7 @@ from hume_turtle.reporting.style import (
     legend_above,
     method_look,
     panels,
+    plain_ticks,
 )
 
 DASHES = ("-", "--", ":", "-.")  # lines of one method
@@ -84,12 +84,9 @@ def plot_learning_curve(
             place = {"transform": ax.transAxes, "ha": "right", "va": "bottom"}
             ax.text(0.98, 0.03, text, color=DARK, fontsize=7, **place)
         ax.set(title=spaces_name(spaces), xlabel="labels given to the probe", xscale="log")
-        counts = sorted(set(curve["labels"]))
-        ax.set(yscale="logit", xticks=counts, xticklabels=counts)
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_locator(FixedLocator(STRETCHED))
-        ax.yaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
+        ax.set(yscale="logit")
+        plain_ticks(ax.xaxis, sorted(set(curve["labels"])))
+        plain_ticks(ax.yaxis, STRETCHED, scale=100)
     axes[0].set(ylabel="accuracy on the test split (%)", ylim=(0.08, 0.998))
     legend_above(fig)
     return fig
@@ -135,28 +132,5 @@ def plot_signs(table: pd.DataFrame, signs: Mapping[str, str]) -> Figure:
         title = f"Spearman's correlation {rank:.2f}".replace("-", "−")
         ax.set(xlabel=f"{text} (%)", title=title)
     axes[0].set(ylabel="cluster accuracy (%)", ylim=(0, 103))
-    legend_above(fig)
-    return fig
-
-
-def plot_choice(curve: pd.DataFrame, chosen: int) -> Figure:
-    """How one number of classes was chosen: the unexplained share with its trend, and agreement.
-
-    Args:
-        curve: one row per candidate: n_classes, unexplained, trend (fractions) and agreement (ARI).
-        chosen: the number, a dotted line.
-    """
-    fig, (left, right) = panels(2, (FULL, 2.6))
-    numbers = curve["n_classes"]
-    left.plot(numbers, 100 * curve["trend"], "--", color=GREY, label="trend")
-    left.plot(numbers, 100 * curve["unexplained"], "o-", color=DARK, label="found labelings")
-    right.plot(numbers, curve["agreement"], "o-", color=DARK)
-    left.set(ylabel="unexplained share CE / H (%)")
-    right.set(ylabel="agreement of halves (ARI)")
-    for ax in (left, right):
-        ax.axvline(chosen, color=DARK, linestyle=":", zorder=0, label=f"chosen: {chosen}")
-        ticks = numbers[::2] if len(numbers) > 8 else numbers
-        ax.set(xlabel="number of classes", ylim=(0, None), xticks=ticks)
-        ax.xaxis.grid(False)
     legend_above(fig)
     return fig
