@@ -29,7 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     before the command shows where it was raised. Ctrl-C exits with 130. Any other exception is a
     bug and passes through.
     """
-    options = parser().parse_args(arguments)
+    options, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        known = f"hume-turtle {options.command} --help lists what there is"
+        print(f"hume-turtle {options.command}: unknown: {unknown[0]}; {known}", file=sys.stderr)
+        return 2
     options.own_process = arguments is None  # not called from Python
     try:
         module, function = options.run.split(".")
@@ -53,6 +57,8 @@ def explain(error: BaseException, options: argparse.Namespace) -> str:
     if isinstance(error, URLError):
         what = getattr(options, "dataset", None) or "what is missing"
         return f"cannot download {what}: {error.reason}"
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"no file {error.filename}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         extra = EXTRAS.get(error.name.split(".")[0])
         package = f"hume-turtle[{extra}]" if extra else error.name
@@ -300,7 +306,7 @@ def add_embed(commands) -> None:
     command.add_argument("--splits", **splits, help="train alone for a folder without these two")
     command.add_argument("--checkpoint", help="local file of the encoder's weights")
     command.add_argument("--weights", default="pretrained", help="pretrained, or random")
-    command.add_argument("--precision", default="fp32", help="fp32, fp16 or bf16")
+    command.add_argument("--precision", choices=("fp32", "fp16", "bf16"), default="fp32")
     command.add_argument("--batch-size", default="auto", type=auto_or_int)
     command.add_argument("--workers", default="auto", type=auto_or_int, help="loader processes")
     command.add_argument("--device", default="auto", help=DEVICE)

@@ -226,6 +226,37 @@ def test_without_a_network_a_download_ends_with_one_line(tmp_path, capsys, monke
     )
 
 
+def test_an_unknown_option_names_the_command(capsys):
+    assert main(["cluster", "photos", "--outptu", "groups"]) == 2
+    assert capsys.readouterr().err == (
+        "hume-turtle cluster: unknown: --outptu; hume-turtle cluster --help lists what there is\n"
+    )
+
+
+def test_a_missing_file_or_suite_is_named(tmp_path, capsys):
+    export = ["export", "no.npz", "--dataset", "a", "--spaces", "b", "--output", "c"]
+    assert main(export) == 2
+    assert main(["plan", str(tmp_path)]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "hume-turtle export: no file no.npz"
+    assert second.startswith(f"hume-turtle plan: no {tmp_path}/params.yaml: this needs a suite")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--encoder nonsense", "unknown encoder 'nonsense'"),
+        ("--encoder pixels --device cuda:99", "device='cuda:99': PyTorch finds no GPU here"),
+    ],
+)
+def test_embed_checks_its_settings_before_it_looks_for_images(
+    options, message, capsys, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["embed", "--dataset", "folder:nowhere", *options.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_unreadable_images_and_unknown_labels_are_said(tmp_path, capsys):
     from PIL import Image
 

@@ -138,11 +138,13 @@ def read_torch(path: str, member: str | None) -> Content:
         content = torch.load(path, **options)
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError) as error:
         fault = shorten(str(error).partition(". ")[0], 150)
+        fault = "damaged, or of another kind" if isinstance(error, LookupError) else fault
         raise ValueError(f"{path} is not a file of tensors alone: {fault}") from None
     if not (torch.is_tensor(content) and member is None):
         named = content.items() if isinstance(content, Mapping) else ()
         tensors = {str(name): value for name, value in named if torch.is_tensor(value)}
         content = tensors[chosen(path, list(tensors), member)]
+    content = content.to_dense() if content.layout is not torch.strided else content
     content = content.float() if content.dtype is torch.bfloat16 else content
     return Content(content.detach().numpy())
 
@@ -312,9 +314,10 @@ def check_rows(path: str, space: np.ndarray, constant: bool = False) -> None:
             bad += (start + np.nonzero(wrong)[0]).tolist()
         varies = varies or bool((part != space[0]).any())
     if bad:
+        count = f"{len(bad)} of {space.size}"
         where = f"the first in row {bad[0]}"
-        raise ValueError(f"{path}: {len(bad)} values are NaN or infinite, {where}")
-    if not varies:
+        raise ValueError(f"{path} has NaN or infinite values ({count}), {where}")
+    if not varies and len(space) > 1:
         raise ValueError(f"{path}: all {len(space)} rows are the same, so there are no classes")
 
 

@@ -17,7 +17,9 @@ import numpy as np
 
 from hume_turtle.commands.arrays import open_spaces
 from hume_turtle.commands.photographs import (
+    counted,
     embed,
+    left_out,
     photographs,
     photographs_folder,
     recorded_sources,
@@ -53,9 +55,9 @@ def assign(options: argparse.Namespace) -> None:
             named = [names.get(c, "") for c in columns["class"]]
             columns = dict([*columns.items()][:2]) | {"name": named} | columns
         write_table(new / output.name, columns)
-    if folder is not None and found.skipped:
-        print(f"{len(found.skipped)} images cannot be read, {shown(found.skipped[0][0])} first")
-    print(f"{shown(options.output)}: {len(columns['class'])} rows labelled")
+    for line in left_out(found) if folder is not None else ():
+        print(line)
+    print(f"{shown(options.output)}: {counted(len(columns['class']), 'row')} labelled")
 
 
 def set_up_process() -> None:
@@ -70,9 +72,12 @@ def described(groups: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{shown(groups)} is no folder that `cluster` wrote: no model.json")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        made = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise ValueError(f"{shown(path)} is damaged: run `cluster` again") from None
+        made = None
+    if not isinstance(made, dict) or not made.get("spaces"):
+        raise ValueError(f"{shown(path)} is damaged, or not by `cluster`: run `cluster` again")
+    return made
 
 
 def rows_of_fit(
@@ -84,8 +89,8 @@ def rows_of_fit(
     paths, widths = options.inputs, [space["dimensions"] for space in made["spaces"]]
     spaces, names = open_spaces(paths, constant=True)
     if len(paths) != len(widths):
-        given = f"{len(paths)} spaces given"
-        raise ValueError(f"{given}, but {shown(options.groups)} was made of {len(widths)}")
+        made_of = f"{shown(options.groups)} was made of {counted(len(widths), 'space')}"
+        raise ValueError(f"{made_of}, but {len(paths)} given")
     for path, space, width in zip(paths, spaces, widths):
         if space.shape[1] != width:
             has = f"{path} has {space.shape[1]} dimensions"

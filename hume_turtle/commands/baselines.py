@@ -9,8 +9,8 @@ import numpy as np
 
 from hume_turtle.checks import check_dims
 from hume_turtle.commands.arrays import open_arrays, write_labels
+from hume_turtle.commands.photographs import load, sources_of
 from hume_turtle.core.precision import pick_device
-from hume_turtle.encoders.registry import load_encoder
 from hume_turtle.encoders.text import load_prompts, text_features
 from hume_turtle.estimators.kmeans import KMeansBaseline
 from hume_turtle.evaluation.linear_probe import LinearProbe
@@ -63,8 +63,9 @@ def encoded(options: argparse.Namespace, dim: int) -> np.ndarray:
     names = [name.strip() for name in names if name.strip()]
     if options.prompts:
         load_prompts(options.prompts)  # unknown ones would become plain
-    weights = {"checkpoint": options.checkpoint, "weights": options.weights}
-    encoder = load_encoder(options.encoder, **weights).to(pick_device(options.device))
+    device = pick_device(options.device)
+    (source,) = sources_of([options.encoder], [options.checkpoint], options.weights)
+    encoder = load(source).to(device)
     if encoder.dim != dim:
         raise ValueError(f"{options.space} has {dim} columns, {encoder.name} makes {encoder.dim}")
     return text_features(encoder, options.prompts or "", names)

@@ -34,6 +34,7 @@ from hume_turtle.commands.photographs import (
     Rows,
     embed,
     first_of_equal,
+    left_out,
     photographs,
     photographs_folder,
     shown,
@@ -80,7 +81,7 @@ def cluster(options: argparse.Namespace) -> None:
         rows, spaces, made = rows_of_files(options)
     else:
         sources = sources_of(options.encoder or [ENCODER], options.checkpoint, options.weights)
-        rows = photographs(folder, options.unreadable, output)
+        rows = photographs(folder, options.unreadable)
     candidates = candidates_of(classes, rows)
     truth = true_classes(options.labels, rows)
     if folder is not None:
@@ -370,9 +371,8 @@ def notes(run: Run) -> list[str]:
         first = int(np.argmax(rows.first != np.arange(rows.n)))
         which = shown(rows.names[first] if rows.names else first)
         of = f"{copies} of {rows.n} {rows.kind}"
-        lines.append(f"{of} are exact copies of others ({which} first).")
-    if rows.skipped:
-        lines.append(f"{len(rows.skipped)} images cannot be read; skipped.csv lists them.")
+        lines.append(f"Exact copies of others: {of} ({which} first).")
+    lines += left_out(rows)
     if empty := run.model.n_classes - len(np.unique(run.answers.labels)):
         lines.append(f"{empty} of {run.model.n_classes} classes have no {rows.kind}.")
     return lines

@@ -13,19 +13,22 @@ def embed(options: argparse.Namespace) -> None:
     keep_freed_memory()
 
     from hume_turtle.benchmarks.extraction import benchmark
+    from hume_turtle.commands.photographs import load, sources_of
+    from hume_turtle.core.precision import pick_device
     from hume_turtle.datasets.registry import load_dataset
-    from hume_turtle.encoders.registry import load_encoder
     from hume_turtle.extraction.extract import extract
     from hume_turtle.storage.embeddings import kept_rows_of, load_sidecar, save_labels
 
     shared = int(os.environ.get("WORLD_SIZE", 1)) > 1  # under torchrun
     if shared and options.download:
         raise ValueError("--download is not possible under torchrun: download in one process first")
+    pick_device(options.device)  # before any image is looked for
+    (source,) = sources_of([options.encoder], [options.checkpoint], options.weights)
     loaded = [
         load_dataset(options.dataset, split, options.images, options.download)
         for split in options.splits
     ]
-    encoder = load_encoder(options.encoder, checkpoint=options.checkpoint, weights=options.weights)
+    encoder = load(source)
     names = ("precision", "batch_size", "workers", "device")
     settings = {name: getattr(options, name) for name in names}
     for images in loaded:

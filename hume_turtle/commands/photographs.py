@@ -19,6 +19,7 @@ from hume_turtle.progress import progress
 
 DATASET = "photographs", "all"  # dataset and split in the cache of embeddings
 STATED = ("encoder", "settings", "weights_sha256", "dimensions", "versions")  # by model.json
+NOT_READ = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".nef", ".arw")  # photographs too
 DRAFT = 32  # pixels that a JPEG is decoded to when it is only checked
 
 
@@ -31,6 +32,7 @@ class Rows(NamedTuple):
         paths: (n,) of photographs; None for rows of files.
         kept: (n,) which of the listed photographs they are.
         skipped: name and error of those that cannot be read.
+        other: names of photographs in formats that are not read.
     """
 
     names: list[str] | None
@@ -38,6 +40,7 @@ class Rows(NamedTuple):
     paths: list[str] | None
     kept: list[int]
     skipped: list[tuple[str, str]]
+    other: Sequence[str] = ()
 
     @property
     def n(self) -> int:
@@ -67,13 +70,12 @@ def photographs_folder(inputs: Sequence[str]) -> Path | None:
     return Path(inputs[0]) if Path(inputs[0]).is_dir() else None
 
 
-def photographs(folder: Path, unreadable: str, output: Path | None = None) -> Rows:
+def photographs(folder: Path, unreadable: str) -> Rows:
     """The images below a folder, each opened once, so that damage is known before the work.
 
     unreadable: "stop" with an error, or "skip" those that cannot be read.
-    output: a folder whose images are results, not photographs.
     """
-    paths = images_below(folder, apart_from=output)
+    paths = images_below(folder)
     if not paths:
         raise FileNotFoundError(f"{shown(folder)}: no images{READ}")
     errors, digests = zip(*check_images(paths))
@@ -92,6 +94,7 @@ def photographs(folder: Path, unreadable: str, output: Path | None = None) -> Ro
         paths=[paths[i] for i in kept],
         kept=kept,
         skipped=[(names[i], errors[i]) for i in bad],
+        other=[os.path.relpath(path, folder) for path in images_below(folder, NOT_READ)],
     )
 
 
@@ -132,6 +135,24 @@ def first_of_equal(keys: Sequence[bytes]) -> np.ndarray:
 def shown(text: str | Path) -> str:
     """A file's name as any terminal can print it, in one line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def counted(count: int, what: str) -> str:
+    """A number and what it counts: 1 image, 2 images."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def left_out(rows: Rows) -> list[str]:
+    """Sentences about photographs that are in no class."""
+    lines = []
+    if rows.skipped:
+        first = shown(rows.skipped[0][0])
+        lines.append(f"{counted(len(rows.skipped), 'image')} cannot be read ({first} first).")
+    if rows.other:
+        kinds = " ".join(sorted({Path(name).suffix.lower() for name in rows.other}))
+        first = shown(rows.other[0])
+        lines.append(f"Left out: {len(rows.other)} of kinds not read, {kinds} ({first} first).")
+    return lines
 
 
 # Encoders, and the spaces that they make

@@ -48,10 +48,16 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """`"auto"` is the GPU where there is one, else the CPU."""
+    """`"auto"` is the GPU where there is one, else the CPU.
+
+    Raises ValueError for what is no device, and for a GPU where there is none.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.device(device)
+        picked = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device={device!r} is not a device: {error}") from None
+    if picked.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={str(device)!r}: PyTorch finds no GPU here; take auto or cpu")
+    return picked

@@ -24,7 +24,9 @@ import numpy as np
 from hume_turtle.datasets.images import FileImages, ImageDataset
 
 PREFIX = "folder:"
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff")
+IMAGE_SUFFIXES += (".webp",)
+RESULTS_OF_CLUSTER = ("model.json", "contact-sheet.png")
 READ = f" (suffixes read: {' '.join(IMAGE_SUFFIXES)})"
 # What parsers of lists, pickles, .mat and HDF5 files raise for damaged ones
 DAMAGE = (ValueError, LookupError, TypeError, EOFError, OSError, pickle.UnpicklingError)
@@ -48,22 +50,22 @@ def listing(folder: str | Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES):
     return sorted(folders), sorted(files)
 
 
-def images_below(folder: str | Path, apart_from: str | Path | None = None) -> list[str]:
+def images_below(folder: str | Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
     """Paths of all images below a folder, at any depth, sorted; hidden ones are skipped.
 
-    Links to folders are followed, but no folder is listed twice. `apart_from` is a folder whose
-    images are not wanted.
+    Links to folders are followed, but no folder is listed twice. Results of the command `cluster`
+    are no images: a folder with its model.json and contact-sheet.png is passed over.
     """
     waiting, seen, found = [os.fspath(folder)], set(), []
-    if apart_from is not None:
-        seen.add(os.path.realpath(apart_from))
     while waiting:
         place = waiting.pop()
         real = os.path.realpath(place)
         if real in seen:
             continue
         seen.add(real)
-        folders, files = listing(place)
+        if all(os.path.exists(os.path.join(place, name)) for name in RESULTS_OF_CLUSTER):
+            continue
+        folders, files = listing(place, suffixes)
         found += [os.path.join(place, file) for file in files]
         waiting += [os.path.join(place, name) for name in reversed(folders)]
     return sorted(found)

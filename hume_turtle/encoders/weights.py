@@ -49,8 +49,9 @@ def make_network(
         try:
             return create(True)
         except Exception as error:  # each library, and each of its hosts, has errors of its own
+            fault = str(error).rstrip(".")
             raise FileNotFoundError(
-                f"could not fetch the pretrained weights of {name!r}: {error}. With the file at "
+                f"could not fetch the pretrained weights of {name!r}: {fault}. With the file at "
                 'hand pass checkpoint=<file>; to try without weights pass weights="random"'
             ) from error
     with torch.random.fork_rng(devices=[]):
@@ -90,7 +91,8 @@ def read_weights(path: str | Path, published_sha256: str | None = None) -> State
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise ValueError(f"{path} is not a file of weights alone: {error}") from None
+        fault = "damaged, or no such file at all" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} is not a file of weights alone: {fault}") from None
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -86,7 +86,8 @@ class Hume(LabelingEstimator):
         rank: None, or the number of principal directions of φ2 that inner heads learn in.
         recipe: "published"; or "fast", which minimises the same objective by a schedule of its
             own, with restarts, coarse steps and the rank that the data permit (`hume_fast.py`).
-            Leave the settings in `SET_BY_RECIPE` at their defaults then.
+            Leave the steps, the learning rates, `n_subsets`, `anneal`, `inner` and `rank` at their
+            defaults then.
         precision: of the operands of the inner loop's products: "fp32", as published; "bf16"; or
             "auto", bf16 where the device multiplies it in hardware. All else is float32.
         n_runs: runs with seeds `seed`, `seed + 1`, ...; more than one are scored by

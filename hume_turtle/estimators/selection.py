@@ -62,11 +62,13 @@ def select(estimator, spaces, grid, *, score=generalization_score) -> Selection:
 
     HUME's runs are compared in φ2 alone:
 
+        from hume_turtle.estimators.scores import cross_validation_score
+
         select(Hume(10), spaces, {"gamma": [1, 10]},
                score=lambda spaces, labelings: cross_validation_score(spaces[1], labelings))
 
-    The grid may name any setting, `n_classes` too; but fewer classes are easier to learn, so the
-    number of classes needs a score that is comparable between different numbers.
+    The grid may name any setting but `device`. It may name `n_classes`, but fewer classes are
+    easier to learn: that needs a score which is comparable between different numbers.
 
     Args:
         estimator: a `Turtle` or `Hume`, which gives the settings that the grid does not name; it

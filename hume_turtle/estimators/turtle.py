@@ -220,6 +220,8 @@ class Turtle(LabelingEstimator):
     def _check_settings(self) -> None:
         if self.n_classes != "auto":
             check_number("n_classes", self.n_classes, 2, integer=True)
+        if isinstance(self.gamma, str) and self.gamma != "auto":
+            raise ValueError(f"gamma={self.gamma!r} must be a number >= 0, or 'auto'")
         if self.gamma != "auto":
             check_number("gamma", self.gamma, 0)
         check_prior(self.class_prior, self.n_classes)

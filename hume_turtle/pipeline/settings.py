@@ -98,6 +98,8 @@ class Settings:
         import yaml
 
         path = Path(folder, "params.yaml")
+        if not path.is_file():
+            raise FileNotFoundError(f"no {path}: this needs a suite, such as the repository's own")
         try:
             return cls(Path(folder), yaml.safe_load(path.read_text(encoding="utf-8")))
         except yaml.YAMLError as error:

@@ -69,7 +69,9 @@ def new_files(
 def refuse_existing(root: Path, places: Sequence[str | Path], overwrite: bool) -> None:
     """Raise ValueError for a file that exists, unless it is to be replaced, and for a folder."""
     for path in (root / place for place in places):
-        if path.is_dir() or (os.path.lexists(path) and not overwrite):
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, and a file is to be written: give another name")
+        if os.path.lexists(path) and not overwrite:
             raise ValueError(f"{path} already exists; pass --overwrite (overwrite=True)")
 
 

@@ -59,6 +59,8 @@ def test_tensors(rows, zipped):
     np.testing.assert_array_equal(opened("a.pt")[0], rows)
     np.testing.assert_array_equal(opened("b.pth")[0], tensor.bfloat16().float())
     np.testing.assert_array_equal(opened("c.pt:w")[0], rows.astype(np.float16))
+    torch.save(tensor.to_sparse(), "d.pt")
+    np.testing.assert_array_equal(opened("d.pt")[0], tensor)
     with pytest.raises(ValueError, match=r"several arrays \(z, w\)"):
         opened("c.pt")
 
@@ -153,6 +155,7 @@ def test_without_pyarrow_the_package_is_named(rows, monkeypatch):
         ("bad.csv", "bad.csv is empty: it has no rows"),
         ("code.pt", "code.pt is not a file of tensors alone"),
         ("none.pt", "none.pt holds no array"),
+        ("text.pt", "text.pt is not a file of tensors alone: damaged, or of another kind"),
         ("utf16.csv", "utf16.csv is not text in UTF-8: save it as such"),
         ("void.csv", "void.csv is empty"),
         ("void.npy", "void.npy is empty: its shape is (0, 3)"),
@@ -162,11 +165,11 @@ def test_without_pyarrow_the_package_is_named(rows, monkeypatch):
         ("slip.csv", "slip.csv: column 'x' holds '1..5' in row 2, not a number"),
         ("headless.csv", "headless.csv: column 2 holds 'u' in row 1, not a number"),
         ("ragged.csv", "ragged.csv cannot be read: Error tokenizing data"),
-        ("short.csv", "short.csv: 1 values are NaN or infinite, the first in row 1"),
+        ("short.csv", "short.csv has NaN or infinite values (1 of "),
         ("answer.csv", "answer.csv: column 'Label' looks like the answer"),
         ("lists.parquet", "lists.parquet: the lists of column 'z' differ in length"),
         ("beside.parquet", "beside.parquet: column 'z' holds lists: leave the columns beside"),
-        ("nan.npy", "nan.npy: 2 values are NaN or infinite, the first in row 3"),
+        ("nan.npy", "nan.npy has NaN or infinite values (2 of "),
         ("flat.npy", "flat.npy: all 5 rows are the same, so there are no classes"),
         ("y.npy", "y.npy has 1 dimensions, (5,), not two, (n, d)"),
         ("a.npy ./a.npy", "./a.npy is given twice"),
@@ -178,6 +181,7 @@ def test_bad_files_are_refused_in_one_line(rows, paths, message):
         Path(name).write_text("words alone")
     torch.save({"f": Path}, "code.pt")
     torch.save({"a": 1}, "none.pt")
+    Path("text.pt").write_text("hello")
     Path("utf16.csv").write_text("x,y\n1,2\n", encoding="utf-16")
     Path("void.csv").touch()
     Path("header.csv").write_text("x,y\n")

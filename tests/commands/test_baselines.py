@@ -8,6 +8,7 @@ import pytest
 from hume_turtle.cli import main
 from hume_turtle.commands import baselines
 from hume_turtle.commands.baselines import grid_of
+from hume_turtle.encoders import registry
 from hume_turtle.estimators.kmeans import KMeansBaseline
 from hume_turtle.evaluation.linear_probe import LinearProbe
 
@@ -69,7 +70,7 @@ def test_zero_shot_by_names(files, monkeypatch):
 
     loaded = []
     monkeypatch.setattr(
-        baselines,
+        registry,
         "load_encoder",
         lambda name, **weights: loaded.append(weights) or shallow_encoder(name),
     )
@@ -107,7 +108,7 @@ def test_zero_shot_by_names(files, monkeypatch):
 def test_bad_input_ends_with_one_line(files, refused, command, message, monkeypatch):
     from tests.helpers.shallow import shallow_encoder
 
-    monkeypatch.setattr(baselines, "load_encoder", lambda name, **_: shallow_encoder(name))
+    monkeypatch.setattr(registry, "load_encoder", lambda name, **_: shallow_encoder(name))
     Path("names.txt").write_text("dog\ncat\n")
     Path("labels.npy").write_text("")
     line = refused(command)

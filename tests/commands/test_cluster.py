@@ -269,7 +269,9 @@ def test_names_of_classes_come_from_the_renamed_table(files, refused):
 BAD_ASSIGN = {
     "nowhere a.npy b.npy": "nowhere is no folder that `cluster` wrote: no model.json",
     "damaged a.npy b.npy": "damaged/model.json is damaged",
-    "groups a.npy": "1 spaces given, but groups was made of 2",
+    "other a.npy b.npy": "other/model.json is damaged, or not by `cluster`",
+    "groups a.npy b.npy --output folder": "folder is a folder, and a file is to be written",
+    "groups a.npy": "groups was made of 2 spaces, but 1 given",
     "groups b.npy a.npy": "b.npy has 4 dimensions, but the fit had 6 there",
     "groups a.npy no.npy": "no file no.npy",
     "groups photos": "groups was made of files of embeddings",
@@ -281,9 +283,10 @@ BAD_ASSIGN = {
 
 def test_bad_input_of_assign(files, refused):
     run(FILES)
-    for name in ("damaged", "photos"):
+    for name in ("damaged", "other", "folder", "photos"):
         Path(name).mkdir()
     Path("damaged/model.json").write_text("{")
+    Path("other/model.json").write_text("{}")
     Image.new("RGB", (8, 8)).save("photos/a.png")
     before = files_below(".")
     for command, message in BAD_ASSIGN.items():
@@ -318,8 +321,9 @@ def test_bad_input_of_assign(files, refused):
         ("--output a.npy", "a.npy is a file, not a folder"),
         ("a.npy", "a.npy is given twice"),
         ("c.npy", "c.npy has 9 rows, but a.npy has 60"),
-        ("nan.npy", "nan.npy: 1 values are NaN or infinite, the first in row 7"),
+        ("nan.npy", "nan.npy has NaN or infinite values (1 of 60), the first in row 7"),
         ("flat.npy", "flat.npy: all 60 rows are the same"),
+        ("--device cuda", "device='cuda': PyTorch finds no GPU here"),
         ("nowhere", "no file or folder nowhere"),
         ("cat.jpg", "cat.jpg is one image: give the folder of all of them"),
         ("folder", "folder is a folder: give one folder of photographs and nothing else"),
@@ -403,16 +407,26 @@ def test_a_truncated_photograph_is_skipped_on_demand(photos, refused, capsys):
     assert row["error"].startswith("OSError: image file is truncated")
     assert len(read("groups/assignments.csv")) == 18
     shown = capsys.readouterr().out
-    assert "1 images cannot be read; skipped.csv lists them." in shown
+    assert "1 image cannot be read (1.jpg first)." in shown.splitlines()
     assert "cluster accuracy by y.npy: 100.0%" in shown
     run("assign groups photos --output new.csv --unreadable skip")
-    assert "1 images cannot be read, 1.jpg first" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("1 image cannot be read (1.jpg first).\n")
+
+
+def test_photographs_that_are_not_read_are_named(photos, capsys):
+    Path("photos/red/x.HEIC").touch()
+    Path("photos/y.dng").touch()
+    run(PHOTOS)
+    line = "Left out: 2 of kinds not read, .dng .heic (red/x.HEIC first)."
+    assert line in capsys.readouterr().out.splitlines()
+    run("assign groups photos --output new.csv")
+    assert line in capsys.readouterr().out.splitlines()
 
 
 def test_copies_are_counted(photos, capsys):
     shutil.copy("photos/red/0.png", "photos/red/zero.png")
     run(PHOTOS)
-    line = "1 of 19 images are exact copies of others (red/zero.png first)."
+    line = "Exact copies of others: 1 of 19 images (red/zero.png first)."
     assert line in capsys.readouterr().out.splitlines()
     assert line in Path("groups/report.html").read_text(encoding="utf-8")
 
@@ -422,6 +436,9 @@ def test_results_within_the_photographs_are_not_photographs(photos, monkeypatch)
     for overwrite in ("", "--overwrite"):
         run(f"cluster . --encoder pixels {QUICK} {overwrite}")
         assert len(read("groups/assignments.csv")) == 18
+    run(f"cluster . --encoder pixels {QUICK} --output again")
+    run("assign again . --output new.csv")
+    assert len(read("again/assignments.csv")) == len(read("new.csv")) == 18
 
 
 STRANGE = [

@@ -137,11 +137,16 @@ def test_what_cannot_be_read_as_one_layout_is_refused(tmp_path, files, split, me
 
 
 def test_images_at_any_depth(tmp_path):
-    touch(tmp_path, "b.jpg", "a/deep/er/c.PNG", "a/d.jpeg", "a/notes.txt", "z/out/map.png")
-    touch(tmp_path, ".hidden/x.jpg", "a/.x.jpg")
+    touch(tmp_path, "b.jpg", "a/deep/er/c.PNG", "a/d.jpeg", "a/notes.txt", "z/model.json")
+    touch(tmp_path, ".hidden/x.jpg", "a/.x.jpg", "e.HEIC", "f.jfif")
     (tmp_path / "a/round").symlink_to(tmp_path)  # a link back is no endless loop
-    wanted = ["a/d.jpeg", "a/deep/er/c.PNG", "b.jpg"]
-    found = images_below(tmp_path, apart_from=tmp_path / "z/out")
-    assert found == [str(tmp_path / name) for name in wanted]
-    assert images_below(tmp_path)[-1] == str(tmp_path / "z/out/map.png")
-    assert images_below(tmp_path / "z") == [str(tmp_path / "z/out/map.png")]
+    wanted = ["a/d.jpeg", "a/deep/er/c.PNG", "b.jpg", "f.jfif"]
+    assert images_below(tmp_path) == [str(tmp_path / name) for name in wanted]
+    assert images_below(tmp_path, (".heic",)) == [str(tmp_path / "e.HEIC")]
+
+
+def test_results_of_cluster_are_no_images(tmp_path):
+    touch(tmp_path, "groups/contact-sheet.png", "groups/below/1.png", "2.png")
+    assert len(images_below(tmp_path)) == 3  # a picture's name alone does not make it a result
+    touch(tmp_path, "groups/model.json")
+    assert images_below(tmp_path) == [str(tmp_path / "2.png")]

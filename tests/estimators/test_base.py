@@ -632,6 +632,12 @@ def test_devices():
         pick_device("tpu9")
 
 
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device='cuda:0': PyTorch finds no GPU here"):
+        pick_device("cuda:0")
+
+
 def test_groups_are_alike_but_for_the_named_settings():
     a, b, c, d = Turtle(3), Turtle(3, seed=1), Turtle(3, warm_start=True), Turtle(3, gamma=1)
     assert groups([a, c, b, d], apart_from=("seed", "gamma")) == [[a, b, d], [c]]

@@ -163,7 +163,7 @@ def test_known_shares_are_met_by_the_class_that_they_name(unbalanced, recipe):
         ({"class_prior": [0.5, 0.5, 0]}, "class_prior=0 must be a number > 0"),
         ({"class_prior": "0.5"}, "must be a list of one number for each class"),
         ({"class_prior": [1, 1, 2], "gamma": "auto"}, "class_prior states: give one"),
-        ({"gamma": "automatic"}, "gamma='automatic' must be a number"),
+        ({"gamma": "x"}, "gamma='x' must be a number >= 0, or 'auto'"),
         ({"n_classes": "many"}, "n_classes='many' must be an integer"),
         ({"n_classes": "auto", "class_prior": [1, 2]}, "n_classes is 'auto'"),
     ],

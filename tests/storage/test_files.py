@@ -108,7 +108,7 @@ def test_what_is_there_is_refused_before_the_block_or_replaced(tmp_path):
 def test_a_folder_in_the_way_is_never_replaced(tmp_path):
     (tmp_path / "z.npy").mkdir()
     with (
-        pytest.raises(ValueError, match=r"already exists"),
+        pytest.raises(ValueError, match=r"is a folder"),
         new_files(tmp_path, PLACES, overwrite=True),
     ):
         pytest.fail("the block ran")
