@@ -61,7 +61,7 @@ def plot_cosines(table: pd.DataFrame) -> Figure:
         ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_formatter("")
     axes[0].set(ylabel="cosine to the exact gradient", ylim=(min(0, table["cosine"].min()), 1.03))
-    legend_above(fig, ncols=2)
+    legend_above(fig, ncols=2, handlelength=2.6)
     return fig
 
 

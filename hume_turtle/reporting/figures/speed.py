@@ -59,7 +59,7 @@ def plot_growth(frame: pd.DataFrame) -> Figure:
             ax.plot(line["value"], line["ratio"], label=hardware, **look)
         _set_growth_axis(ax, axis, label, rows)
     axes[0].set_ylabel("times as fast as the reference")
-    legend_above(fig, ncols=1)  # a name of hardware is long
+    legend_above(fig, ncols=1, handlelength=2.6)  # a name of hardware is long
     return fig
 
 
