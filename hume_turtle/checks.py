@@ -10,8 +10,21 @@ from torch import Tensor
 NAMED = 5  # columns that a message names
 
 
-def check_number(name: str, value, low: float, *, integer: bool = False, exclusive: bool = False):
-    """Raise ValueError unless `value` is a finite number >= `low` (> `low` if exclusive)."""
+def check_number(
+    name: str,
+    value,
+    low: float,
+    *,
+    integer: bool = False,
+    exclusive: bool = False,
+    auto: bool = False,
+):
+    """Raise ValueError unless `value` is a finite number >= `low` (> `low` if exclusive).
+
+    auto: "auto" is fine too.
+    """
+    if auto and isinstance(value, str) and value == "auto":
+        return
     kind = int if integer else (int, float)
     limit = 2**62 if integer else float(np.finfo(np.float32).max)  # of generators and tensors
     value = value.item() if isinstance(value, np.generic) else value
@@ -19,7 +32,8 @@ def check_number(name: str, value, low: float, *, integer: bool = False, exclusi
     if not fine or value < low or (exclusive and value == low):
         sort, sign = "an integer" if integer else "a number", ">" if exclusive else ">="
         top = f" and <= {limit:.1e}" if isinstance(value, kind) and value > limit else ""
-        raise ValueError(f"{name}={value!r} must be {sort} {sign} {low}{top}")
+        other = ", or 'auto'" if auto else ""
+        raise ValueError(f"{name}={value!r} must be {sort} {sign} {low}{top}{other}")
 
 
 def check_flag(name: str, value) -> None:

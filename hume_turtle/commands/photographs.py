@@ -75,7 +75,8 @@ def photographs(folder: Path, unreadable: str) -> Rows:
 
     unreadable: "stop" with an error, or "skip" those that cannot be read.
     """
-    paths = images_below(folder)
+    found = images_below(folder, IMAGE_SUFFIXES + NOT_READ)
+    paths = [path for path in found if path.lower().endswith(IMAGE_SUFFIXES)]
     if not paths:
         raise FileNotFoundError(f"{shown(folder)}: no images{READ}")
     errors, digests = zip(*check_images(paths))
@@ -94,7 +95,7 @@ def photographs(folder: Path, unreadable: str) -> Rows:
         paths=[paths[i] for i in kept],
         kept=kept,
         skipped=[(names[i], errors[i]) for i in bad],
-        other=[os.path.relpath(path, folder) for path in images_below(folder, NOT_READ)],
+        other=[os.path.relpath(path, folder) for path in found if path.lower().endswith(NOT_READ)],
     )
 
 

@@ -91,7 +91,7 @@ def read_weights(path: str | Path, published_sha256: str | None = None) -> State
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        fault = "damaged, or no such file at all" if isinstance(error, KeyError) else error
+        fault = "damaged, or of another kind" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is not a file of weights alone: {fault}") from None
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

@@ -218,12 +218,8 @@ class Turtle(LabelingEstimator):
         return [to_device(head, pick_device(self.device))[None] for head in self.heads_], checked
 
     def _check_settings(self) -> None:
-        if self.n_classes != "auto":
-            check_number("n_classes", self.n_classes, 2, integer=True)
-        if isinstance(self.gamma, str) and self.gamma != "auto":
-            raise ValueError(f"gamma={self.gamma!r} must be a number >= 0, or 'auto'")
-        if self.gamma != "auto":
-            check_number("gamma", self.gamma, 0)
+        check_number("n_classes", self.n_classes, 2, integer=True, auto=True)
+        check_number("gamma", self.gamma, 0, auto=True)
         check_prior(self.class_prior, self.n_classes)
         if self.class_prior is not None and self.gamma == "auto":
             raise ValueError("gamma='auto' looks for the sizes that class_prior states: give one")

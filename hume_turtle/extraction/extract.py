@@ -75,8 +75,7 @@ def extract(
     check_choice("precision", precision, tuple(DTYPES))
     check_choice("unreadable", unreadable, ("stop", "skip"))
     for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if value != "auto":
-            check_number(name, value, least, integer=True)
+        check_number(name, value, least, integer=True, auto=True)
     if len(images) == 0:
         raise ValueError(f"dataset {images.name!r}, split {images.split!r}, has no images")
     rank, count = from_env()

@@ -329,7 +329,8 @@ def test_bad_input_of_assign(files, refused):
         ("folder", "folder is a folder: give one folder of photographs and nothing else"),
     ],
 )
-def test_bad_input_of_files(files, refused, command, message):
+def test_bad_input_of_files(files, refused, command, message, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     Path("folder").mkdir()
     np.save("short.npy", files[2][:9])
     np.save("c.npy", files[0][:9])

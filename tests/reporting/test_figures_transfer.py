@@ -158,6 +158,8 @@ def test_vs_probe_gives_pearsons_r_and_names_every_point():
     assert f"r = {r:.2f}" in one.get_title()
     assert {text.get_text() for text in one.texts} == set(frame["dataset"])
     assert "not run" in other.get_title()
+    (ax,) = plot_vs_probe({"ViT-L/14": pairs((3.0, -2.0, 10.0))}).axes
+    assert ax.get_title().startswith("ViT-L/14\n")  # a hyphen of a name is no minus sign
     (ax,) = plot_vs_probe({"one": pairs()}).axes
     assert "too few" in ax.get_title()
 

@@ -192,9 +192,10 @@ def plot_vs_probe(comparisons: Mapping[str, pd.DataFrame]) -> Figure:
         ax.set(xlabel="linear probe, accuracy (%)")
         x, y = frame["second"].to_numpy(), frame["first"].to_numpy()
         r, _ = pearson_and_spearman(x, y)
-        known = f"Pearson's r = {r:.2f}" if np.isfinite(r) else "too few for a correlation"
+        number = f"Pearson's r = {r:.2f}".replace("-", "−")
+        known = number if np.isfinite(r) else "too few for a correlation"
         result = f"{known}, {len(frame)} datasets" if len(frame) else "not run"
-        ax.set_title(f"{title}\n{result}".replace("-", "−"))
+        ax.set_title(f"{title}\n{result}")
         look = {"color": method_look("turtle")["color"], "edgecolor": "white", "linewidth": 0.5}
         ax.scatter(x, y, s=18, zorder=3, **look)
         _label_points(ax, frame)
